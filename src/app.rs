@@ -1,0 +1,1 @@
+//! The handles of a running server; no logic.

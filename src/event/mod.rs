@@ -1,0 +1,1 @@
+//! Matrix events, pure: no I/O, no clock, nothing asynchronous.

@@ -1,0 +1,1 @@
+//! Talking with other servers: identity and keys now, the rest with federation.

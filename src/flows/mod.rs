@@ -1,0 +1,1 @@
+//! Verbs that cross several of the modules below, one a file.

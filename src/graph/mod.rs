@@ -1,0 +1,1 @@
+//! The write side of rooms: the event graph, its state, its two orders, its log.

@@ -1,0 +1,1 @@
+//! The HTTP edge: dispatch, routes, extraction, replies; one file knows actix.

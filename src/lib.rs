@@ -1,0 +1,38 @@
+//! Myelin, a Matrix homeserver.
+//!
+//! # Layout
+//! One line a layer, low to high; a module uses only what stands above it here, and `tests/it/architecture.rs` holds this.
+//!
+//! - [`base`]: time, randomness, tasks, lanes, metrics, shutdown
+//! - [`store`]: typed keyspaces over RocksDB or memory, commits, positions; knows no Matrix
+//! - [`event`]: Matrix events, pure: formats, hashes, signatures, redaction, auth rules
+//! - [`graph`]: the write side of rooms: acceptance, state, both orders, the log
+//! - [`rooms`]: views over the graph, and the verbs that send into a room
+//! - [`users`]: accounts, devices, tokens, profiles, account data
+//! - [`ephemeral`]: typing and presence, in memory only
+//! - [`push`]: push rules
+//! - [`federation`]: this server's identity towards others
+//! - [`sync`]: tokens, subscribers, `/sync`
+//! - [`config`]: the configuration; [`app`]: the handles of a running server
+//! - [`flows`]: verbs that cross several of the above, one a file
+//! - [`http`]: dispatch, routes, extraction, replies
+//! - [`api`]: the endpoints
+//! - [`server`], [`cli`]: wiring and the command line
+
+pub mod api;
+pub mod app;
+pub mod base;
+pub mod cli;
+pub mod config;
+pub mod ephemeral;
+pub mod event;
+pub mod federation;
+pub mod flows;
+pub mod graph;
+pub mod http;
+pub mod push;
+pub mod rooms;
+pub mod server;
+pub mod store;
+pub mod sync;
+pub mod users;

@@ -1,0 +1,3 @@
+//! The `myelin` program; everything is in the library.
+
+fn main() {}

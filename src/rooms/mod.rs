@@ -1,0 +1,1 @@
+//! Views over the graph: members, timeline, visibility, receipts; and the verbs that send into a room.

@@ -1,0 +1,1 @@
+//! Wires a server, binds its listeners, stops it.

@@ -1,0 +1,81 @@
+//! What an engine must give: snapshots, ordered scans, and a write that is atomic and (when asked) durable.
+
+pub mod memory;
+
+use thiserror::Error;
+
+use super::keyspace::Family;
+
+/// Why an engine could not do what it was asked.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum EngineError {
+    /// The answer is not in memory, and the read was told not to go to disk.
+    #[error("the answer is not in memory")]
+    Incomplete,
+    /// A background error (no space, I/O) has made the engine read-only.
+    #[error("the store is read-only: {0}")]
+    ReadOnly(String),
+    /// The operating system or the engine refused.
+    #[error("the store failed: {0}")]
+    Io(String),
+}
+
+/// How far down a read may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadTier {
+    /// Only what is in memory; otherwise [`EngineError::Incomplete`].
+    BlockCache,
+    /// Down to the disk.
+    All,
+}
+
+/// When a write counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When its bytes are on disk.
+    Synced,
+    /// At once: it rides on the next synced write. Losing it is only repeated work.
+    Lazy,
+}
+
+/// One resolved operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sets a key.
+    Put { family: Family, key: Vec<u8>, value: Vec<u8> },
+    /// Removes a key, if it is there.
+    Delete { family: Family, key: Vec<u8> },
+    /// Removes all keys of `start..end`.
+    DeleteRange { family: Family, start: Vec<u8>, end: Vec<u8> },
+}
+
+/// A range of raw keys.
+#[derive(Clone, Debug)]
+pub struct RawRange<'a> {
+    /// Where.
+    pub family: Family,
+    /// Inclusive.
+    pub start: &'a [u8],
+    /// Exclusive; empty means to the end of the family.
+    pub end: &'a [u8],
+    /// Last key first.
+    pub reversed: bool,
+}
+
+/// A store of ordered bytes.
+pub trait Engine: Send + Sync + 'static {
+    /// A consistent view of everything that was written so far.
+    fn snapshot(&self, tier: ReadTier) -> Box<dyn Snapshot + '_>;
+
+    /// Writes all or nothing; with [`Durability::Synced`] this and every earlier write is on disk when it returns.
+    fn write(&self, operations: &[Operation], durability: Durability) -> Result<(), EngineError>;
+}
+
+/// What an engine held at one moment.
+pub trait Snapshot {
+    /// Hands the value of `key` to `read`, if there is one; says whether there was.
+    fn get(&self, family: Family, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, EngineError>;
+
+    /// Hands key after key to `visit` until it says `false` or the range ends.
+    fn scan(&self, range: &RawRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError>;
+}

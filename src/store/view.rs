@@ -1,0 +1,108 @@
+//! Reading: one snapshot, typed.
+
+use thiserror::Error;
+
+use super::{
+    codec::{DecodeError, Key, KeyOf},
+    engine::{EngineError, RawRange, Snapshot},
+    keyspace::{Keyspace, Span},
+    position::Position,
+    value::{Value, from_bytes},
+};
+
+/// Why a read has no answer. Absence is not an error.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    /// The engine could not read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Stored bytes do not decode.
+    #[error("damaged row in `{keyspace}`: {why}")]
+    Corrupt { keyspace: &'static str, why: DecodeError },
+}
+
+/// One snapshot of the store and the horizon up to which it may be believed.
+pub struct View<'a> {
+    pub(super) snapshot: Box<dyn Snapshot + 'a>,
+    pub(super) horizon: Position,
+}
+
+/// A bounded part of a span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<K, V> {
+    /// In the order of the span.
+    pub rows: Vec<(K, V)>,
+    /// The span has more rows than were asked for.
+    pub more: bool,
+}
+
+impl View<'_> {
+    /// Every row that was committed at or below this position is in the view. Rows above may be in it too: whoever
+    /// reads by position stops here.
+    pub fn horizon(&self) -> Position {
+        self.horizon
+    }
+
+    /// The value of a key.
+    pub fn get<K: Key, V: Value>(
+        &self,
+        keyspace: &Keyspace<K, V>,
+        key: &impl KeyOf<K>,
+    ) -> Result<Option<V>, ReadError> {
+        let info = keyspace.info();
+        let mut value = None;
+        self.snapshot.get(info.family, &keyspace.key_bytes(key), &mut |bytes| value = Some(from_bytes(bytes)))?;
+        value.transpose().map_err(|why| ReadError::Corrupt { keyspace: info.name, why })
+    }
+
+    /// Whether a key has a value.
+    pub fn has<K: Key, V: Value>(&self, keyspace: &Keyspace<K, V>, key: &impl KeyOf<K>) -> Result<bool, ReadError> {
+        Ok(self.snapshot.get(keyspace.info().family, &keyspace.key_bytes(key), &mut |_| ())?)
+    }
+
+    /// The values of many keys, in their order: one wave.
+    pub fn multi_get<K: Key, V: Value, Q: KeyOf<K>>(
+        &self,
+        keyspace: &Keyspace<K, V>,
+        keys: impl IntoIterator<Item = Q>,
+    ) -> Result<Vec<Option<V>>, ReadError> {
+        keys.into_iter().map(|key| self.get(keyspace, &key)).collect()
+    }
+
+    /// The first `limit` rows of a span.
+    pub fn scan<K: Key, V: Value>(&self, span: &Span<K, V>, limit: usize) -> Result<Page<K, V>, ReadError> {
+        let info = span.info;
+        let corrupt = |why| ReadError::Corrupt { keyspace: info.name, why };
+        let range = RawRange { family: info.family, start: &span.start, end: &span.end, reversed: span.reversed };
+        let (mut rows, mut more, mut failure) = (Vec::new(), false, None);
+        self.snapshot.scan(&range, &mut |key, value| {
+            if rows.len() >= limit {
+                more = true;
+                return false;
+            }
+            match Keyspace::<K, V>::decode_key(key).and_then(|key| Ok((key, from_bytes(value)?))) {
+                Ok(row) => rows.push(row),
+                Err(why) => failure = Some(why),
+            }
+            failure.is_none()
+        })?;
+        match failure {
+            Some(why) => Err(corrupt(why)),
+            None => Ok(Page { rows, more }),
+        }
+    }
+
+    /// The first `limit` rows of each of many spans: one wave.
+    pub fn multi_scan<K: Key, V: Value>(
+        &self,
+        spans: &[Span<K, V>],
+        limit: usize,
+    ) -> Result<Vec<Page<K, V>>, ReadError> {
+        spans.iter().map(|span| self.scan(span, limit)).collect()
+    }
+
+    /// The first row of a span.
+    pub fn first<K: Key, V: Value>(&self, span: &Span<K, V>) -> Result<Option<(K, V)>, ReadError> {
+        Ok(self.scan(span, 1)?.rows.pop())
+    }
+}

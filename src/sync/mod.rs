@@ -1,0 +1,1 @@
+//! What a client has not seen yet: tokens, subscribers, `/sync`.

@@ -1,0 +1,1 @@
+//! Accounts, devices, tokens, profiles, account data, filters, push rules of local users.
