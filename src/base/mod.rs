@@ -3,4 +3,5 @@
 //! Clocks and randomness come only from here (a clippy lint says so), so that a test can own both.
 
 pub mod clock;
+pub mod json_writer;
 pub mod random;
