@@ -19,11 +19,28 @@ pub(super) enum Change {
     Clear { info: KeyspaceInfo, start: Vec<u8>, end: Vec<u8> },
 }
 
+#[derive(Clone)]
 pub(super) struct Assertion {
     pub(super) family: Family,
     pub(super) key: Vec<u8>,
     /// `None`: the key must be absent.
     pub(super) expected: Option<Vec<u8>>,
+}
+
+/// Assertions of a batch, to be asked ahead of its commit, so that one guest's broken assertion spoils only that guest.
+#[derive(Clone, Default)]
+pub struct Claims(pub(super) Vec<Assertion>);
+
+impl Claims {
+    /// Nothing is asserted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether both assert something of the same row: of two such guests only one can go with a commit.
+    pub fn overlap(&self, other: &Self) -> bool {
+        self.0.iter().any(|mine| other.0.iter().any(|other| mine.family == other.family && mine.key == other.key))
+    }
 }
 
 /// What a durable commit tells those who wait; see [`super::Store::on_published`].
@@ -116,6 +133,16 @@ impl Batch {
     /// Tells the listeners of the store, once the commit is durable. A batch with one of these gets a position.
     pub fn touch<T: Any + Send + Sync>(&mut self, touch: impl FnOnce(Position) -> T + Send + 'static) {
         self.touches.push(Box::new(move |position| Arc::new(touch(position))));
+    }
+
+    /// How many assertions it holds.
+    pub fn asserted(&self) -> usize {
+        self.assertions.len()
+    }
+
+    /// The assertions behind the first `count`; see [`super::View::holds`].
+    pub fn claims_after(&self, count: usize) -> Claims {
+        Claims(self.assertions.iter().skip(count).cloned().collect())
     }
 
     /// Whether its commit is allotted a position.

@@ -20,7 +20,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 pub use self::{
-    batch::{Batch, Touch},
+    batch::{Batch, Claims, Touch},
     codec::{DecodeError, Key, KeyOf, KeyPart, PrefixOf},
     commit::{CommitError, Published},
     engine::{Engine, EngineError, ReadTier},

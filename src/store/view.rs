@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::{
+    batch::Claims,
     codec::{DecodeError, Key, KeyOf},
     engine::{EngineError, RawRange, Snapshot},
     keyspace::{Keyspace, Span},
@@ -99,6 +100,20 @@ impl View<'_> {
         limit: usize,
     ) -> Result<Vec<Page<K, V>>, ReadError> {
         spans.iter().map(|span| self.scan(span, limit)).collect()
+    }
+
+    /// Whether all of these assertions hold in this view. The commit asks again.
+    pub fn holds(&self, claims: &Claims) -> Result<bool, ReadError> {
+        for claim in &claims.0 {
+            let mut holds = claim.expected.is_none();
+            self.snapshot.get(claim.family, &claim.key, &mut |found| {
+                holds = claim.expected.as_deref() == Some(found);
+            })?;
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The first row of a span.
