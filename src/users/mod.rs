@@ -1,1 +1,115 @@
-//! Accounts, devices, tokens, profiles, account data, filters, push rules of local users.
+//! Local accounts: accounts, passwords, devices, tokens, profiles, account data, filters, transaction ids.
+//!
+//! Functions over a [`View`](crate::store::View) read; functions over a [`Batch`](crate::store::Batch) add to a commit
+//! that a flow makes. The [`Users`] handle is for what needs more than one snapshot: authentication with its cache,
+//! password hashing with its pool, and the last-seen memory.
+
+pub mod account_data;
+pub mod accounts;
+mod attempts;
+pub mod changes;
+pub mod devices;
+pub mod filters;
+mod keys;
+pub mod login_tokens;
+pub mod password;
+pub mod profile;
+pub mod registration;
+pub mod seen;
+pub mod sessions;
+pub mod sweep;
+pub mod tokens;
+pub mod txn;
+pub mod uia;
+
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+
+use ruma::{OwnedServerName, ServerName, UserId};
+
+pub use self::{
+    accounts::Account,
+    keys::KEYSPACES,
+    password::{Hashing, PasswordError},
+    sessions::{AuthError, Session, Standing},
+    tokens::TokenHash,
+};
+use crate::{
+    base::{clock::Clock, random::Random},
+    store::Store,
+};
+
+/// How accounts are run; plain values from the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The cost and concurrency of password hashing.
+    pub hashing: Hashing,
+    /// The fewest characters of a new password.
+    pub shortest_password: usize,
+    /// How long the access token of a client that can refresh lives. Others get tokens that do not expire.
+    pub access_token_lifetime: Duration,
+    /// The most devices that a user may have.
+    pub most_devices: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hashing: Hashing::default(),
+            shortest_password: 8,
+            access_token_lifetime: Duration::from_hours(1),
+            most_devices: 500,
+        }
+    }
+}
+
+/// The handle on local accounts. Cheap to clone.
+#[derive(Clone)]
+pub struct Users(Arc<Inner>);
+
+/// What [`Users`] shares.
+pub struct Inner {
+    /// The server that these accounts belong to.
+    pub server_name: OwnedServerName,
+    /// How accounts are run.
+    pub options: Options,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+    hasher: password::Hasher,
+    sessions: sessions::Cache,
+    seen: seen::Seen,
+    attempts: attempts::Attempts,
+}
+
+impl Users {
+    /// The accounts of `server_name` in `store`.
+    pub fn new(store: Store, clock: Clock, random: Random, server_name: OwnedServerName, options: Options) -> Self {
+        let hasher = password::Hasher::new(options.hashing, random.clone());
+        let sessions = sessions::Cache::following(&store);
+        let (seen, attempts) = Default::default();
+        Self(Arc::new(Inner { server_name, options, store, clock, random, hasher, sessions, seen, attempts }))
+    }
+
+    /// Whether the user id belongs to this server (whether or not there is such an account).
+    pub fn is_local(&self, user_id: &UserId) -> bool {
+        user_id.server_name() == self.server_name
+    }
+
+    /// The server that these accounts belong to.
+    pub fn server_name(&self) -> &ServerName {
+        &self.server_name
+    }
+}
+
+impl Deref for Users {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Users of {}", self.server_name)
+    }
+}
