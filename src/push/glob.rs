@@ -249,9 +249,9 @@ mod tests {
     fn hostile_patterns_cost_little_and_nothing_overflows() {
         let text = Text::new(&"xa ".repeat(20_000));
         for pattern in ["a", &"*a".repeat(500), &"?".repeat(1_000), &"a*".repeat(500)] {
-            let mut budget = Budget(10_000_000);
-            Glob::new(pattern).is_words_of(&text, &mut budget);
-            assert!(!Glob::new(pattern).is_all_of(&text, &mut Budget(0)) || pattern == "a");
+            let (glob, mut budget) = (Glob::new(pattern), Budget(10_000_000));
+            glob.is_words_of(&text, &mut budget);
+            assert!(!glob.is_words_of(&text, &mut Budget(0)), "what does not fit does not match");
         }
     }
 
