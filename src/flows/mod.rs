@@ -1,1 +1,11 @@
-//! Verbs that cross several of the modules below, one a file.
+//! Verbs that cross several of the modules below, one a file. Each is one commit, or says why not.
+
+pub mod account;
+pub mod delete_device;
+pub mod login;
+pub mod logout;
+pub mod refresh;
+pub mod register;
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::defaults;
 use crate::{
-    store::{Batch, ReadError, View},
+    store::{Batch, CommitError, ReadError, View},
     users::account_data::{self, AccountDataError},
 };
 
@@ -127,6 +127,9 @@ pub enum RulesError {
     /// They can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// The rules of a user.

@@ -8,7 +8,7 @@ use super::{
     changes,
     keys::{ACCOUNT_DATA, AD_LOG, AD_SIZE, AccountDataRow, AccountDataSize, LONGEST_KEY_STRING},
 };
-use crate::store::{Batch, Position, ReadError, View};
+use crate::store::{Batch, CommitError, Position, ReadError, View};
 
 /// The largest content, in bytes.
 pub const LARGEST_CONTENT: usize = 512 << 10;
@@ -46,6 +46,9 @@ pub enum AccountDataError {
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// An entry, as a reader sees it.

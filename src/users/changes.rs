@@ -4,7 +4,6 @@ use ruma::UserId;
 
 use crate::store::{Batch, Touch};
 
-/// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SessionsChanged(Box<str>);
 
@@ -27,3 +26,12 @@ pub fn account_data(batch: &mut Batch, user_id: &UserId) {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AccountDataChanged(Box<str>);
+
+/// Devices of this user came, went or were renamed.
+pub fn devices(batch: &mut Batch, user_id: &UserId) {
+    let user_id: Box<str> = user_id.as_str().into();
+    batch.touch(move |_| DevicesChanged(user_id));
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DevicesChanged(Box<str>);

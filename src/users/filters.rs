@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::keys::{FILTER, LONGEST_KEY_STRING};
 use crate::{
     rooms::filter::{BadFilter, Filter},
-    store::{Batch, ReadError, View},
+    store::{Batch, CommitError, ReadError, View},
 };
 
 /// The largest filter, in bytes of JSON.
@@ -29,6 +29,9 @@ pub enum FilterError {
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// Adds a filter and returns its id: the hash of what it says.

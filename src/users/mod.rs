@@ -7,6 +7,7 @@
 pub mod account_data;
 pub mod accounts;
 mod attempts;
+mod change;
 pub mod changes;
 pub mod devices;
 pub mod filters;
@@ -18,6 +19,7 @@ pub mod registration;
 pub mod seen;
 pub mod sessions;
 pub mod sweep;
+pub mod tags;
 pub mod tokens;
 pub mod txn;
 pub mod uia;
@@ -72,9 +74,11 @@ pub struct Inner {
     pub server_name: OwnedServerName,
     /// How accounts are run.
     pub options: Options,
-    pub(super) store: Store,
-    pub(super) clock: Clock,
-    pub(super) random: Random,
+    store: Store,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where randomness comes from.
+    pub random: Random,
     hasher: password::Hasher,
     sessions: sessions::Cache,
     seen: seen::Seen,
@@ -113,3 +117,6 @@ impl fmt::Debug for Users {
         write!(f, "Users of {}", self.server_name)
     }
 }
+
+#[cfg(test)]
+mod tests;

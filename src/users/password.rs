@@ -1,14 +1,18 @@
 //! Passwords: argon2id on a bounded pool, in a time that does not tell whether the user exists.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
 };
+use ruma::UserId;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -154,6 +158,16 @@ impl Users {
             return Err(PasswordError::TooLong);
         }
         self.hasher.run(move |shared| shared.hash(&password)).await
+    }
+
+    /// Whether another password of this user (existing or not) may be tried; otherwise, when to come back.
+    pub fn may_try_password(&self, user_id: &UserId) -> Result<(), Duration> {
+        self.attempts.check(user_id, self.clock.instant())
+    }
+
+    /// Counts a wrong password.
+    pub fn password_failed(&self, user_id: &UserId) {
+        self.attempts.failed(user_id, self.clock.instant());
     }
 
     /// Whether `password` is the one behind `known`. Without a known hash the answer is no, and takes as long.

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error;
 
 use super::keys::{LONGEST_KEY_STRING, PROFILE};
-use crate::store::{Batch, ReadError, View};
+use crate::store::{Batch, CommitError, ReadError, View};
 
 /// The longest display name, in characters.
 pub const LONGEST_DISPLAY_NAME: usize = 256;
@@ -41,6 +41,9 @@ pub enum ProfileError {
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// The fields of a profile by name, each as its JSON. They are less than 64 KiB together.

@@ -107,6 +107,11 @@ pub fn add_token(batch: &mut Batch, token: &str, limits: &RegistrationToken) {
     batch.put(&REGISTRATION_TOKEN, &(token,), limits);
 }
 
+/// Whether there is any registration token, used up or not.
+pub fn any_token(view: &View<'_>) -> Result<bool, ReadError> {
+    Ok(view.first(&REGISTRATION_TOKEN.span(&()))?.is_some())
+}
+
 /// Whether the token may make an account now.
 pub fn is_valid_token(view: &View<'_>, token: &str, now: UnixMillis) -> Result<bool, ReadError> {
     if !is_token(token) {

@@ -324,12 +324,12 @@ impl Users {
         if claimed.is_some_and(|claimed| claimed != user_id) {
             return Ok(Some(Failure::Password));
         }
-        self.attempts.check(&user_id, self.clock.instant()).map_err(UiaError::TooManyAttempts)?;
+        self.may_try_password(&user_id).map_err(UiaError::TooManyAttempts)?;
         let reader = user_id.clone();
         let account = self.store.read(move |view| accounts::get(view, &reader)).await?;
         let right = self.verify_password(password, account.and_then(|account| account.password_hash)).await?;
         if !right {
-            self.attempts.failed(&user_id, self.clock.instant());
+            self.password_failed(&user_id);
         }
         Ok((!right).then_some(Failure::Password))
     }

@@ -1,0 +1,77 @@
+//! The verbs over a store in memory: what is committed, what is refused, and what two at once do.
+
+mod accounts;
+mod sessions;
+mod uia;
+
+use std::time::Duration;
+
+use ruma::{OwnedUserId, owned_server_name};
+
+use super::{
+    login::{DeviceChoice, LoggedIn},
+    register::{Entitlement, NewAccount, register},
+};
+use crate::{
+    base::{clock::Clock, random::Random},
+    store::{Store, engine::memory::Memory},
+    users::{Hashing, Options, Users},
+};
+
+/// A server's accounts, and the disk they are on.
+struct House {
+    disk: Memory,
+    store: Store,
+    users: Users,
+}
+
+impl House {
+    fn new() -> Self {
+        Self::over(Memory::new())
+    }
+
+    fn over(disk: Memory) -> Self {
+        let hashing = Hashing { memory_kib: 8, iterations: 1, concurrency: 2, queue: 64 };
+        let options = Options { hashing, most_devices: 5, ..Options::default() };
+        let store = Store::open(disk.clone());
+        let clock = Clock::starting_at(1_800_000_000_000);
+        let users = Users::new(store.clone(), clock, Random::system(), owned_server_name!("localhost"), options);
+        Self { disk, store, users }
+    }
+
+    /// The same data in a new process.
+    fn restart(self) -> Self {
+        Self::over(self.disk)
+    }
+
+    /// Creates an account and its first session.
+    async fn register(&self, name: &str) -> LoggedIn {
+        let session = Some(DeviceChoice::default());
+        register(&self.users, NewAccount { session, ..self.account(name).await }).await.unwrap().unwrap()
+    }
+
+    async fn account(&self, name: &str) -> NewAccount {
+        NewAccount {
+            user_id: user_id(name),
+            password_hash: Some(self.users.hash_password(password(name)).await.unwrap()),
+            admin: false,
+            guest: false,
+            entitlement: Entitlement::Decision,
+            session: None,
+        }
+    }
+}
+
+fn user_id(name: &str) -> OwnedUserId {
+    ruma::UserId::parse(format!("@{name}:localhost")).unwrap()
+}
+
+fn password(name: &str) -> String {
+    format!("{name}'s password")
+}
+
+fn on(device_id: &str) -> DeviceChoice {
+    DeviceChoice { device_id: Some(device_id.into()), ..DeviceChoice::default() }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
