@@ -1,0 +1,153 @@
+//! The smaller rows of the graph's keyspaces.
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{Membership, Root, Seq};
+use crate::{
+    base::clock::UnixMillis,
+    store::{DecodeError, Position, Record, Value},
+};
+
+/// Where an event is: `event_id → (room, seq)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventAt {
+    /// Its room.
+    pub room: super::types::RoomNo,
+    /// Its number there.
+    pub seq: Seq,
+}
+impl Record for EventAt {}
+
+/// A body before its redaction, kept for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// When it may be thrown away, in ms since the Unix epoch.
+    pub expires: UnixMillis,
+    /// The event in canonical JSON, as it was.
+    pub pdu: Vec<u8>,
+}
+impl Record for Original {}
+
+/// One event in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    /// The event.
+    pub seq: Seq,
+    /// The room's largest depth once this event was in it: where a page back from here begins in graph order.
+    pub max_depth: u64,
+}
+impl Record for Logged {}
+
+/// An event some of whose previous events we lack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The ids of those that we lack.
+    pub missing: Vec<String>,
+    /// When we last asked for them, in ms since the Unix epoch; 0 for never.
+    pub last_try: UnixMillis,
+}
+impl Record for Gap {}
+
+/// A `(type, state_key)` by its slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StateKey {
+    /// The event type.
+    pub kind: String,
+    /// The state key.
+    pub state_key: String,
+}
+impl Record for StateKey {}
+
+impl StateKey {
+    /// The pair of both.
+    pub fn new(kind: impl Into<String>, state_key: impl Into<String>) -> Self {
+        Self { kind: kind.into(), state_key: state_key.into() }
+    }
+}
+
+/// The auth events of a state event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthEvents(pub Vec<Seq>);
+impl Record for AuthEvents {}
+
+impl Value for Root {
+    const VERSION: u8 = 1;
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+    fn decode(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        super::bytes::first_version(version)?;
+        body.try_into().map(Self).map_err(|_| DecodeError("not a root"))
+    }
+}
+
+/// A join through another server that is still being completed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialJoin {
+    /// Our join event.
+    pub join: Seq,
+    /// The servers in the room, as the resident server said.
+    pub servers: Vec<String>,
+    /// The servers to ask for the rest.
+    pub via: Vec<String>,
+}
+impl Record for PartialJoin {}
+
+/// A user's standing in a room, in the current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The standing.
+    pub membership: Membership,
+    /// The membership event.
+    pub seq: Seq,
+    /// The commit that made it current.
+    pub position: Position,
+}
+impl Record for Member {}
+
+/// A room of a local user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRoom {
+    /// The user's standing.
+    pub membership: Membership,
+    /// The membership event; `None` when it is known only from outside the room (`out_of_band`).
+    pub seq: Option<Seq>,
+    /// The commit that brought this standing.
+    pub position: Position,
+    /// For a user who left or was banned: the state that includes the leave, the last that they may see of the room.
+    pub left_root: Option<Root>,
+    /// The user was in the room before leaving (and was not only invited, or knocking).
+    pub was_joined: bool,
+    /// The user has forgotten the room.
+    pub forgotten: bool,
+    /// An invite, knock or leave that came without the room: the event and its stripped state, as JSON.
+    pub out_of_band: Option<Vec<u8>>,
+}
+impl Record for UserRoom {}
+
+/// A server that is or was in a room. A destination of an event at `p` if joined ≤ p ≤ left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomServer {
+    /// How many of its users are joined.
+    pub joined_users: u32,
+    /// The commit by which its first user joined, the last time.
+    pub joined: Position,
+    /// The commit by which its last user left; [`RoomServer::STILL`] while there is one.
+    pub left: Position,
+}
+impl Record for RoomServer {}
+
+impl RoomServer {
+    /// Later than every commit.
+    pub const STILL: Position = Position(u64::MAX);
+}
+
+/// How far a follower of the log has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Everything at or below was worked off.
+    pub position: Position,
+    /// Counts the bootstraps: a runner of an older life cannot move the cursor of a newer one.
+    pub epoch: u32,
+}
+impl Record for Cursor {}
