@@ -189,5 +189,5 @@ pub(super) fn open_session<E: From<DeviceError> + From<ReadError>>(
     }
     let lifetime = choice.refresh.then_some(users.options.access_token_lifetime);
     let tokens = tokens::issue(batch, &users.random, now, owner, lifetime);
-    Ok(LoggedIn { user_id: user_id.to_owned(), device_id: device_id, tokens })
+    Ok(LoggedIn { user_id: user_id.to_owned(), device_id, tokens })
 }

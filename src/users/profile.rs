@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error;
 
-use super::keys::{LONGEST_KEY_STRING, PROFILE};
+use super::{
+    changes,
+    keys::{LONGEST_KEY_STRING, PROFILE},
+};
 use crate::store::{Batch, CommitError, ReadError, View};
 
 /// The longest display name, in characters.
@@ -138,6 +141,7 @@ pub fn set(
     }
     batch.assert_still(&PROFILE, &(user_id.as_str(),), old.as_ref());
     batch.put(&PROFILE, &(user_id.as_str(),), &new);
+    changes::profile(batch, user_id);
     Ok(())
 }
 
@@ -149,6 +153,7 @@ pub fn remove(view: &View<'_>, batch: &mut Batch, user_id: &UserId, field: &str)
     if new.0.remove(field).is_some() {
         batch.assert_is(&PROFILE, &(user_id.as_str(),), &old);
         batch.put(&PROFILE, &(user_id.as_str(),), &new);
+        changes::profile(batch, user_id);
     }
     Ok(())
 }

@@ -130,7 +130,7 @@ impl Cache {
         store.on_published(move |published| {
             for touch in &published.touches {
                 if let Some(user_id) = changes::sessions_changed(touch) {
-                    followed.raise(user_id, published.position);
+                    followed.raise(user_id.as_str(), published.position);
                 }
             }
         });
