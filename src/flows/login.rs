@@ -9,7 +9,7 @@ use crate::{
     store::{Batch, CommitError, ReadError, View},
     users::{
         Account, PasswordError, Users, accounts, changes,
-        devices::{self, LONGEST_DISPLAY_NAME},
+        devices::{self, DeviceError, LONGEST_DISPLAY_NAME},
         login_tokens,
         tokens::{self, Issued, Secret},
         uia::Passed,
@@ -68,20 +68,6 @@ pub enum LoginError {
     /// The store could not be written.
     #[error(transparent)]
     Commit(#[from] CommitError),
-}
-
-/// Why a device can't be as a client wishes.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum DeviceError {
-    /// The id is empty or too long.
-    #[error("a device id must have 1 to 255 bytes")]
-    BadId,
-    /// The display name is too long.
-    #[error("the display name of a device must not be longer than 1,024 bytes")]
-    BadDisplayName,
-    /// The user has as many devices as allowed.
-    #[error("this user has too many devices: log out of some")]
-    TooMany,
 }
 
 impl DeviceChoice {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ruma::{OwnedUserId, UserId};
 use thiserror::Error;
 
-use super::login::{DeviceChoice, DeviceError, LoggedIn, open_session};
+use super::login::{DeviceChoice, LoggedIn, open_session};
 use crate::{
     push::{
         defaults,
@@ -14,6 +14,7 @@ use crate::{
     store::{Batch, CommitError, ReadError, View},
     users::{
         Account, PasswordError, Users, accounts,
+        devices::DeviceError,
         registration::{self, RegistrationToken, UsernameError},
         uia::Passed,
     },

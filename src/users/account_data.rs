@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     changes,
-    keys::{ACCOUNT_DATA, AD_LOG, AD_SIZE, AccountDataRow, AccountDataSize, LONGEST_KEY_STRING},
+    keys::{ACCOUNT_DATA, AD_LOG, AD_SIZE, AccountDataRow, AccountDataSize, fits},
 };
 use crate::store::{Batch, CommitError, Position, ReadError, View};
 
@@ -31,6 +31,9 @@ pub enum AccountDataError {
     /// The type is longer than 255 bytes or empty.
     #[error("the type of account data must have 1 to 255 bytes")]
     BadType,
+    /// The room id is longer than 255 bytes.
+    #[error("a room id must not be longer than 255 bytes")]
+    BadRoom,
     /// The type is the server's.
     #[error("account data of this type is controlled by the server")]
     ServerControlled,
@@ -70,7 +73,7 @@ fn scope_key(scope: Scope<'_>) -> &str {
 
 /// The content of one entry, as JSON.
 pub fn get(view: &View<'_>, user_id: &UserId, scope: Scope<'_>, kind: &str) -> Result<Option<String>, ReadError> {
-    if kind.len() > LONGEST_KEY_STRING {
+    if !fits(kind) || !fits(scope_key(scope)) {
         return Ok(None);
     }
     Ok(view.get(&ACCOUNT_DATA, &(user_id.as_str(), scope_key(scope), kind))?.map(|row| row.content))
@@ -88,8 +91,8 @@ pub fn rooms<'a>(
     user_id: &UserId,
     rooms: impl IntoIterator<Item = &'a RoomId>,
 ) -> Result<Vec<Vec<Entry>>, ReadError> {
-    let spans: Vec<_> =
-        rooms.into_iter().map(|room_id| ACCOUNT_DATA.span(&(user_id.as_str(), room_id.as_str()))).collect();
+    let rooms = rooms.into_iter();
+    let spans: Vec<_> = rooms.map(|room_id| ACCOUNT_DATA.span(&(user_id.as_str(), room_id.as_str()))).collect();
     let pages = view.multi_scan(&spans, PAGE)?;
     Ok(pages.into_iter().map(|page| page.rows.into_iter().map(entry).collect()).collect())
 }
@@ -135,8 +138,11 @@ pub fn set(
     (scope, kind): (Scope<'_>, &str),
     content: &RawValue,
 ) -> Result<(), AccountDataError> {
-    if !(1..=LONGEST_KEY_STRING).contains(&kind.len()) {
+    if kind.is_empty() || !fits(kind) {
         return Err(AccountDataError::BadType);
+    }
+    if !fits(scope_key(scope)) {
+        return Err(AccountDataError::BadRoom);
     }
     let content = content.get();
     if !content.trim_start().starts_with('{') {

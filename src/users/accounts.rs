@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::keys::ACCOUNT;
+use super::keys::{ACCOUNT, fits};
 use crate::{
     base::clock::UnixMillis,
     store::{Batch, ReadError, View},
@@ -32,7 +32,7 @@ pub struct Account {
 
 /// The account of `user_id`, if there is one.
 pub fn get(view: &View<'_>, user_id: &UserId) -> Result<Option<Account>, ReadError> {
-    view.get(&ACCOUNT, &(user_id.as_str(),))
+    if fits(user_id.as_str()) { view.get(&ACCOUNT, &(user_id.as_str(),)) } else { Ok(None) }
 }
 
 /// Creates an account; the commit fails with a conflict if the user id was ever given out.

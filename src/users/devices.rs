@@ -2,18 +2,43 @@
 
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::{
-    keys::{DEVICE, LONGEST_KEY_STRING, SEEN, TXN},
+    changes,
+    keys::{DEVICE, SEEN, TXN, fits},
     tokens,
 };
 use crate::{
     base::{clock::UnixMillis, random::Random},
-    store::{Batch, ReadError, View},
+    store::{Batch, CommitError, ReadError, View},
 };
 
 /// The longest display name of a device, in bytes.
 pub const LONGEST_DISPLAY_NAME: usize = 1_024;
+
+/// Why a device can't be as a client wishes.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    /// There is no such device.
+    #[error("there is no such device")]
+    NotFound,
+    /// The id is empty or too long.
+    #[error("a device id must have 1 to 255 bytes")]
+    BadId,
+    /// The display name is too long.
+    #[error("the display name of a device must not be longer than 1,024 bytes")]
+    BadDisplayName,
+    /// The user has as many devices as allowed.
+    #[error("this user has too many devices: log out of some")]
+    TooMany,
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
 
 /// A device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +75,12 @@ pub fn new_id(random: &Random) -> OwnedDeviceId {
 
 /// Whether a client may choose this device id: 1 to 255 bytes.
 pub fn is_valid_id(device_id: &str) -> bool {
-    (1..=LONGEST_KEY_STRING).contains(&device_id.len())
+    !device_id.is_empty() && fits(device_id)
 }
 
 /// One device.
 pub fn get(view: &View<'_>, user_id: &UserId, device_id: &DeviceId) -> Result<Option<Device>, ReadError> {
-    view.get(&DEVICE, &(user_id.as_str(), device_id.as_str()))
+    if fits(device_id.as_str()) { view.get(&DEVICE, &(user_id.as_str(), device_id.as_str())) } else { Ok(None) }
 }
 
 /// When and from where a device was last seen.
@@ -67,12 +92,6 @@ pub fn last_seen(view: &View<'_>, user_id: &UserId, device_id: &DeviceId) -> Res
 pub fn list(view: &View<'_>, user_id: &UserId, limit: usize) -> Result<Vec<(OwnedDeviceId, Device)>, ReadError> {
     let rows = view.scan(&DEVICE.span(&(user_id.as_str(),)), limit)?.rows;
     Ok(rows.into_iter().map(|((_, device_id), device)| (device_id.into(), device)).collect())
-}
-
-/// When and from where the devices of a user were last seen.
-pub fn list_seen(view: &View<'_>, user_id: &UserId, limit: usize) -> Result<Vec<(OwnedDeviceId, Seen)>, ReadError> {
-    let rows = view.scan(&SEEN.span(&(user_id.as_str(),)), limit)?.rows;
-    Ok(rows.into_iter().map(|((_, device_id), seen)| (device_id.into(), seen)).collect())
 }
 
 /// Logs a device in: makes it, or takes the existing one over, whose tokens end. Returns whether it is new.
@@ -107,23 +126,29 @@ pub(super) fn bump(view: &View<'_>, batch: &mut Batch, key: (&str, &str)) -> Res
     Ok(true)
 }
 
-/// Renames a device that still is `old`.
+/// Renames a device.
 pub fn rename(
+    view: &View<'_>,
     batch: &mut Batch,
     (user_id, device_id): (&UserId, &DeviceId),
-    old: &Device,
     display_name: Option<String>,
-) {
+) -> Result<(), DeviceError> {
+    if display_name.as_ref().is_some_and(|name| name.len() > LONGEST_DISPLAY_NAME) {
+        return Err(DeviceError::BadDisplayName);
+    }
+    let old = get(view, user_id, device_id)?.ok_or(DeviceError::NotFound)?;
     let key = (user_id.as_str(), device_id.as_str());
-    batch.assert_is(&DEVICE, &key, old);
-    batch.put(&DEVICE, &key, &Device { display_name, ..old.clone() });
+    batch.assert_is(&DEVICE, &key, &old);
+    batch.put(&DEVICE, &key, &Device { display_name, ..old });
+    changes::devices(batch, user_id);
+    Ok(())
 }
 
 /// Deletes a device with all that belongs to it here: its tokens, its transaction ids, when it was seen. Returns
 /// whether there was such a device.
 pub fn delete(view: &View<'_>, batch: &mut Batch, user_id: &UserId, device_id: &DeviceId) -> Result<bool, ReadError> {
     let key = (user_id.as_str(), device_id.as_str());
-    let Some(device) = view.get(&DEVICE, &key)? else { return Ok(false) };
+    let Some(device) = get(view, user_id, device_id)? else { return Ok(false) };
     batch.assert_is(&DEVICE, &key, &device);
     batch.delete(&DEVICE, &key);
     batch.delete(&SEEN, &key);

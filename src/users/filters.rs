@@ -3,7 +3,7 @@
 use ruma::UserId;
 use thiserror::Error;
 
-use super::keys::{FILTER, LONGEST_KEY_STRING};
+use super::keys::{FILTER, fits};
 use crate::{
     rooms::filter::{BadFilter, Filter},
     store::{Batch, CommitError, ReadError, View},
@@ -54,7 +54,7 @@ pub fn put(view: &View<'_>, batch: &mut Batch, user_id: &UserId, json: &str) -> 
 
 /// A stored filter, as it was uploaded.
 pub fn get_json(view: &View<'_>, user_id: &UserId, id: &str) -> Result<Option<String>, ReadError> {
-    if id.len() > LONGEST_KEY_STRING {
+    if !fits(id) {
         return Ok(None);
     }
     view.get(&FILTER, &(user_id.as_str(), id))

@@ -161,3 +161,8 @@ impl KeyPart for TokenHash {
 
 /// The longest outside string (in bytes) that may stand in a key.
 pub(super) const LONGEST_KEY_STRING: usize = 255;
+
+/// Whether an outside string may stand in a key. What does not fit was never stored.
+pub(super) fn fits(text: &str) -> bool {
+    text.len() <= LONGEST_KEY_STRING
+}

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{
     changes,
-    keys::{LONGEST_KEY_STRING, PROFILE},
+    keys::{PROFILE, fits},
 };
 use crate::store::{Batch, CommitError, ReadError, View};
 
@@ -74,6 +74,9 @@ impl Profile {
 
 /// The profile of a user; empty if nothing was set.
 pub fn get(view: &View<'_>, user_id: &UserId) -> Result<Profile, ReadError> {
+    if !fits(user_id.as_str()) {
+        return Ok(Profile::default());
+    }
     Ok(view.get(&PROFILE, &(user_id.as_str(),))?.unwrap_or_default())
 }
 
@@ -88,7 +91,7 @@ pub struct MemberProfile {
 
 /// Whether a field of this name may exist.
 pub fn check_key(field: &str) -> Result<(), ProfileError> {
-    if field.len() > LONGEST_KEY_STRING {
+    if !fits(field) {
         return Err(ProfileError::KeyTooLarge);
     }
     let starts = field.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());

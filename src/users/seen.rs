@@ -5,11 +5,11 @@
 use std::{collections::HashMap, mem};
 
 use parking_lot::Mutex;
-use ruma::{DeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 
 use super::{
     Users,
-    devices::{self, Seen as SeenRow},
+    devices::{self, Device, Seen as SeenRow},
     keys::{DEVICE, SEEN},
 };
 use crate::store::{Batch, CommitError, ReadError};
@@ -18,6 +18,8 @@ use crate::store::{Batch, CommitError, ReadError};
 const COARSENESS: u64 = 60_000;
 /// Devices that are remembered between two writes; beyond, requests leave no trace until the next write.
 const MOST_WAITING: usize = 50_000;
+/// Devices of one user that are listed; more than a user may have.
+const MOST_LISTED: usize = 1_000;
 /// Rows of one commit.
 const ROWS: usize = 1_000;
 
@@ -79,5 +81,27 @@ impl Users {
         }
         let (user_id, device_id) = (user_id.to_owned(), device_id.to_owned());
         self.store.read(move |view| devices::last_seen(view, &user_id, &device_id)).await
+    }
+
+    /// The devices of a user, in the order of their ids, and when each was last seen.
+    pub async fn devices_of(
+        &self,
+        user_id: &UserId,
+    ) -> Result<Vec<(OwnedDeviceId, Device, Option<SeenRow>)>, ReadError> {
+        let reader = user_id.to_owned();
+        let read = self.store.read(move |view| {
+            let devices = devices::list(view, &reader, MOST_LISTED)?;
+            let keys = devices.iter().map(|(device_id, _)| (reader.as_str(), device_id.as_str()));
+            let seen = view.multi_get(&SEEN, keys)?;
+            Ok::<_, ReadError>(devices.into_iter().zip(seen).map(|((id, device), seen)| (id, device, seen)).collect())
+        });
+        let mut rows: Vec<(OwnedDeviceId, Device, Option<SeenRow>)> = read.await?;
+        let waiting = self.seen.waiting.lock();
+        for (device_id, _, seen) in &mut rows {
+            if let Some(noted) = waiting.get(&(user_id.to_string(), device_id.to_string())) {
+                *seen = Some(noted.clone());
+            }
+        }
+        Ok(rows)
     }
 }

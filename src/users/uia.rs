@@ -11,7 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use super::{Users, accounts, keys::UIA, password::PasswordError, registration};
+use super::{
+    Users, accounts,
+    keys::{UIA, fits},
+    password::PasswordError,
+    registration,
+};
 use crate::{
     base::clock::UnixMillis,
     store::{Batch, CommitError, ReadError},
@@ -268,7 +273,7 @@ impl Users {
     }
 
     async fn resume(&self, operation: &Operation, session: String) -> Result<Option<Walk>, UiaError> {
-        if session.len() > super::keys::LONGEST_KEY_STRING {
+        if !fits(&session) {
             return Ok(None);
         }
         let key = session.clone();
