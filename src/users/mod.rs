@@ -11,6 +11,7 @@ mod change;
 pub mod changes;
 pub mod devices;
 pub mod filters;
+pub mod fsck;
 mod keys;
 pub mod login_tokens;
 pub mod password;

@@ -105,8 +105,8 @@ pub struct Issued {
 }
 
 /// Kinds in `device_token`.
-const ACCESS: u8 = 0;
-const REFRESHER: u8 = 1;
+pub(super) const ACCESS: u8 = 0;
+pub(super) const REFRESHER: u8 = 1;
 
 /// Adds new tokens for a device. With `lifetime` the client can refresh, and the access token expires.
 pub fn issue(

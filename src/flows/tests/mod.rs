@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     base::{clock::Clock, random::Random},
-    store::{Store, engine::memory::Memory},
+    store::{ReadError, Store, View, engine::memory::Memory},
     users::{Hashing, Options, Users},
 };
 
-/// A server's accounts, and the disk they are on.
+/// A server's accounts, and the disk they are on. Whatever a test does, nothing may be out of joint at its end.
 struct House {
     disk: Memory,
     store: Store,
@@ -41,7 +41,15 @@ impl House {
 
     /// The same data in a new process.
     fn restart(self) -> Self {
-        Self::over(self.disk)
+        Self::over(self.disk.clone())
+    }
+
+    /// What does not fit in the store.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let check = |view: &View<'_>| crate::users::fsck::check(view, &mut |problem| problems.push(problem));
+        self.store.read_blocking::<(), ReadError>(check).unwrap();
+        problems
     }
 
     /// Creates an account and its first session.
@@ -58,6 +66,14 @@ impl House {
             guest: false,
             entitlement: Entitlement::Decision,
             session: None,
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.problems(), [] as [String; 0]);
         }
     }
 }
