@@ -24,8 +24,7 @@ async fn a_name_is_given_out_once() {
 async fn a_new_account_has_the_default_push_rules() {
     let house = House::new();
     house.register("alice").await;
-    let stored =
-        |view: &View<'_>| crate::users::account_data::get(view, &user_id("alice"), None, rules::TYPE);
+    let stored = |view: &View<'_>| crate::users::account_data::get(view, &user_id("alice"), None, rules::TYPE);
     let content = house.users.read(stored).await.unwrap().unwrap();
     let expected = crate::push::defaults::rules_for(&user_id("alice"));
     assert_eq!(content, expected.to_content().get());
