@@ -33,7 +33,7 @@ pub async fn change_password(
     users: &Users,
     user_id: OwnedUserId,
     password: String,
-    (kept, log_out_others): (OwnedDeviceId, bool),
+    (kept, log_out_others): (Option<OwnedDeviceId>, bool),
     passed: Passed,
 ) -> Result<(), AccountError> {
     let hash = users.hash_password(password).await?;
@@ -42,7 +42,7 @@ pub async fn change_password(
         passed.consume(batch);
         edit(view, batch, &user_id, |account| account.password_hash = Some(hash.clone()))?;
         if log_out_others {
-            end_all_sessions(view, batch, &user_id, Some(&kept))?;
+            end_all_sessions(view, batch, &user_id, kept.as_deref())?;
         }
         Ok(())
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{OwnedUserId, UserId};
+use serde_json::value::to_raw_value;
 use thiserror::Error;
 
 use super::login::{DeviceChoice, LoggedIn, open_session};
@@ -15,6 +16,7 @@ use crate::{
     users::{
         Account, PasswordError, Users, accounts,
         devices::DeviceError,
+        profile::{self, ProfileError},
         registration::{self, RegistrationToken, UsernameError},
         uia::Passed,
     },
@@ -31,6 +33,8 @@ pub struct NewAccount {
     pub admin: bool,
     /// A guest.
     pub guest: bool,
+    /// Its display name, if it begins with one.
+    pub displayname: Option<String>,
     /// What entitles to it.
     pub entitlement: Entitlement,
     /// The session to open at once, if any.
@@ -69,6 +73,9 @@ pub enum RegisterError {
     /// The password can't be.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// The display name can't be.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The push rules can't be stored.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -106,6 +113,10 @@ fn build(
     };
     accounts::create(batch, &new.user_id, &account);
     rules::write(view, batch, &new.user_id, &defaults::rules_for(&new.user_id))?;
+    if let Some(name) = &new.displayname {
+        let name = to_raw_value(name).unwrap_or_default();
+        profile::set(view, batch, &new.user_id, profile::DISPLAY_NAME, &name)?;
+    }
     let open = |choice| open_session::<RegisterError>(users, view, batch, &new.user_id, choice);
     new.session.as_ref().map(open).transpose()
 }

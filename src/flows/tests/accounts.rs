@@ -78,7 +78,9 @@ async fn a_new_password_replaces_the_old_one() {
         assert_eq!(house.users.hash_password(bad.to_owned()).await, Err(error));
     }
     let Progress::Passed(passed) = pass_dummy(&house).await else { panic!() };
-    change_password(&house.users, user_id("alice"), "a new password".to_owned(), (kept, true), passed).await.unwrap();
+    change_password(&house.users, user_id("alice"), "a new password".to_owned(), (Some(kept), true), passed)
+        .await
+        .unwrap();
     assert!(house.users.authenticate(&token).await.is_ok() && house.users.authenticate(&other).await.is_err());
     let old = with_password(&house.users, user_id("alice"), password("alice"), on("X")).await;
     assert!(matches!(old, Err(LoginError::Forbidden)));

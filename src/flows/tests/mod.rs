@@ -64,6 +64,7 @@ impl House {
             password_hash: Some(self.users.hash_password(password(name)).await.unwrap()),
             admin: false,
             guest: false,
+            displayname: None,
             entitlement: Entitlement::Decision,
             session: None,
         }
