@@ -1,1 +1,48 @@
 //! The handles of a running server; no logic.
+
+use std::{ops::Deref, sync::Arc};
+
+use ruma::OwnedServerName;
+
+use crate::{
+    base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
+    store::Store,
+    users::Users,
+};
+
+/// What requests and flows work on. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Handles>);
+
+/// One handle a module.
+pub struct Handles {
+    /// The name of this server.
+    pub server_name: OwnedServerName,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// The end.
+    pub shutdown: Shutdown,
+    /// Tasks beside requests.
+    pub tasks: Tasks,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// The store, for flows that commit rows of several modules at once.
+    pub store: Store,
+    /// Local accounts.
+    pub users: Users,
+}
+
+impl From<Handles> for App {
+    fn from(handles: Handles) -> Self {
+        Self(Arc::new(handles))
+    }
+}
+
+impl Deref for App {
+    type Target = Handles;
+    fn deref(&self) -> &Handles {
+        &self.0
+    }
+}

@@ -4,4 +4,7 @@
 
 pub mod clock;
 pub mod json_writer;
+pub mod metrics;
 pub mod random;
+pub mod shutdown;
+pub mod tasks;

@@ -1,0 +1,143 @@
+//! Who asks: made out before a handler runs. Which kind of caller a handler gets follows from the authentication scheme of
+//! its endpoint, as a type; a handler cannot forget to ask.
+
+use std::future::Future;
+
+use ::http::header;
+use ruma::{
+    OwnedDeviceId, OwnedUserId,
+    api::auth_scheme::{AccessToken, AccessTokenOptional, AuthScheme, NoAccessToken, NoAuthentication},
+};
+
+use super::{Parts, RateClass, error::Refusal};
+use crate::{
+    app::App,
+    users::{AuthError, Standing, TokenHash},
+};
+
+/// A user with a valid access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The device that the token belongs to.
+    pub device_id: Option<OwnedDeviceId>,
+    /// What kind of user.
+    pub kind: CallerKind,
+    /// The token, as the store knows it.
+    pub token: TokenHash,
+    /// An administrator of this server.
+    pub is_admin: bool,
+    /// Whether the account may do all that its user may.
+    pub standing: Standing,
+}
+
+/// What kind of user asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerKind {
+    /// One with an account.
+    User,
+    /// A guest.
+    Guest,
+}
+
+impl Caller {
+    /// Whether an account in this standing may ask for this. A locked one may only end its sessions.
+    pub(super) fn may(&self, class: RateClass, parts: &Parts) -> Result<(), Refusal> {
+        match self.standing {
+            Standing::Good => Ok(()),
+            Standing::Locked if ends_sessions(&parts.path) => Ok(()),
+            Standing::Locked => Err(Refusal::user_locked()),
+            Standing::Suspended if class == RateClass::Send => Err(Refusal::user_suspended()),
+            Standing::Suspended => Ok(()),
+        }
+    }
+}
+
+/// Client-server API, "Account locking": these two work all the same.
+fn ends_sessions(path: &str) -> bool {
+    path.ends_with("/logout") || path.ends_with("/logout/all")
+}
+
+/// What an authentication scheme makes of a request.
+pub trait Scheme: AuthScheme {
+    /// What the handler gets.
+    type Who: Send + 'static;
+    /// Makes it out.
+    fn identify(app: &App, parts: &Parts) -> impl Future<Output = Result<Self::Who, Refusal>> + Send;
+    /// The user behind it, if there is one.
+    fn caller(who: &Self::Who) -> Option<&Caller>;
+}
+
+impl Scheme for AccessToken {
+    type Who = Caller;
+    async fn identify(app: &App, parts: &Parts) -> Result<Caller, Refusal> {
+        identify(app, parts).await?.ok_or_else(Refusal::missing_token)
+    }
+    fn caller(who: &Caller) -> Option<&Caller> {
+        Some(who)
+    }
+}
+
+impl Scheme for AccessTokenOptional {
+    type Who = Option<Caller>;
+    async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+        identify(app, parts).await
+    }
+    fn caller(who: &Option<Caller>) -> Option<&Caller> {
+        who.as_ref()
+    }
+}
+
+impl Scheme for NoAuthentication {
+    type Who = ();
+    async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
+        Ok(())
+    }
+    fn caller((): &()) -> Option<&Caller> {
+        None
+    }
+}
+
+impl Scheme for NoAccessToken {
+    type Who = ();
+    async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
+        Ok(())
+    }
+    fn caller((): &()) -> Option<&Caller> {
+        None
+    }
+}
+
+async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
+    let Some(token) = access_token(parts)? else { return Ok(None) };
+    let session = app.users.authenticate(&token).await.map_err(|error| match error {
+        AuthError::UnknownToken { soft_logout } => Refusal::unknown_token(soft_logout),
+        AuthError::Read(error) => Refusal::internal(&error),
+        AuthError::Commit(error) => Refusal::unavailable(&error),
+    })?;
+    Ok(Some(Caller {
+        user_id: session.user_id.clone(),
+        device_id: Some(session.device_id.clone()),
+        kind: if session.is_guest { CallerKind::Guest } else { CallerKind::User },
+        token: session.token,
+        is_admin: session.is_admin,
+        standing: session.standing,
+    }))
+}
+
+/// The token of the `Authorization` header, or of the query, where older clients put it. An empty one is none.
+fn access_token(parts: &Parts) -> Result<Option<String>, Refusal> {
+    let token = match parts.headers.get(header::AUTHORIZATION) {
+        Some(value) => {
+            let value = value.to_str().map_err(|_| Refusal::missing_token())?;
+            let (scheme, token) = value.split_once(' ').ok_or_else(Refusal::missing_token)?;
+            if !scheme.eq_ignore_ascii_case("bearer") {
+                return Err(Refusal::missing_token());
+            }
+            Some(token.trim().to_owned())
+        }
+        None => parts.query_value("access_token"),
+    };
+    Ok(token.filter(|token| !token.is_empty()))
+}
