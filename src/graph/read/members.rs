@@ -1,0 +1,132 @@
+//! Who is in a room, which rooms a user has, which servers take part.
+
+use ruma::UserId;
+
+use super::Reader;
+use crate::{
+    graph::{
+        keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
+        rows::{Member, RoomServer, UserRoom},
+        types::{Membership, RoomNo},
+    },
+    store::{ReadError, View},
+};
+
+/// Some members of a room, in the order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberPage {
+    /// Id (or, for an id that is no valid key, its hash) and standing.
+    pub members: Vec<(String, Member)>,
+    /// Where the next page begins: behind this id. `None` when there is none.
+    pub next: Option<String>,
+}
+
+/// Rows that are read at once when a whole span is wanted.
+const PAGE: usize = 1_000;
+
+impl Reader {
+    /// A user's standing in the current state of a room.
+    pub fn member(&self, view: &View<'_>, room: RoomNo, user: &UserId) -> Result<Option<Member>, ReadError> {
+        Ok(self.members_of(view, &[(room, user)])?.pop().flatten())
+    }
+
+    /// [`Reader::member`] for many pairs, in their order: two waves.
+    pub fn members_of(&self, view: &View<'_>, wanted: &[(RoomNo, &UserId)]) -> Result<Vec<Option<Member>>, ReadError> {
+        let rooms: Vec<RoomNo> = wanted.iter().map(|(room, _)| *room).collect();
+        let heads = self.heads(view, &rooms)?;
+        let keys = wanted.iter().zip(heads).map(|((room, user), head)| {
+            (*room, head.map_or(0, |head| head.index_generation), bounded(user.as_str()).into_owned())
+        });
+        view.multi_get(&MEMBER, keys)
+    }
+
+    /// Up to `limit` members of a room whose standing is one of `wanted` (any, if that is empty), behind the id `after`.
+    pub fn member_page(
+        &self,
+        view: &View<'_>,
+        room: RoomNo,
+        wanted: &[Membership],
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<MemberPage, ReadError> {
+        let generation = self.head(view, room)?.map_or(0, |head| head.index_generation);
+        let mut page = MemberPage { members: Vec::new(), next: None };
+        let mut after = after.map(str::to_owned);
+        while page.members.len() < limit {
+            let mut span = MEMBER.span(&(room, generation));
+            if let Some(after) = &after {
+                span = span.after(&(room, generation, after.as_str()));
+            }
+            let rows = view.scan(&span, PAGE.min(limit.max(64)))?;
+            let mut left = rows.more;
+            for ((_, _, user), member) in rows.rows {
+                if page.members.len() >= limit {
+                    left = true;
+                    break;
+                }
+                after = Some(user.clone());
+                if wanted.is_empty() || wanted.contains(&member.membership) {
+                    page.members.push((user, member));
+                }
+            }
+            if !left {
+                return Ok(page);
+            }
+        }
+        page.next = after;
+        Ok(page)
+    }
+
+    /// All members of a room whose standing is one of `wanted` (any, if that is empty).
+    pub fn members(
+        &self,
+        view: &View<'_>,
+        room: RoomNo,
+        wanted: &[Membership],
+    ) -> Result<Vec<(String, Member)>, ReadError> {
+        Ok(self.member_page(view, room, wanted, None, usize::MAX)?.members)
+    }
+
+    /// A local user's relation to a room.
+    pub fn user_room(&self, view: &View<'_>, user: &UserId, room: RoomNo) -> Result<Option<UserRoom>, ReadError> {
+        view.get(&USER_ROOM, &(&*bounded(user.as_str()), room))
+    }
+
+    /// A local user's relation to many rooms, in their order: one wave.
+    pub fn user_rooms_of(
+        &self,
+        view: &View<'_>,
+        user: &UserId,
+        rooms: &[RoomNo],
+    ) -> Result<Vec<Option<UserRoom>>, ReadError> {
+        let user = bounded(user.as_str());
+        view.multi_get(&USER_ROOM, rooms.iter().map(|room| (&*user, *room)))
+    }
+
+    /// All rooms of a local user, forgotten ones included.
+    pub fn user_rooms(&self, view: &View<'_>, user: &UserId) -> Result<Vec<(RoomNo, UserRoom)>, ReadError> {
+        let whole = USER_ROOM.span(&(&*bounded(user.as_str()),));
+        let (mut span, mut found) = (whole.clone(), Vec::new());
+        loop {
+            let page = view.scan(&span, PAGE)?;
+            let last = page.rows.last().map(|(key, _)| key.clone());
+            found.extend(page.rows.into_iter().map(|((_, room), row)| (room, row)));
+            match last {
+                Some(last) if page.more => span = whole.clone().after(&last),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// All servers that are or were in a room.
+    pub fn servers(&self, view: &View<'_>, room: RoomNo) -> Result<Vec<(String, RoomServer)>, ReadError> {
+        let page = view.scan(&ROOM_SERVER.span(&(room,)), usize::MAX)?;
+        Ok(page.rows.into_iter().map(|((_, server), row)| (server, row)).collect())
+    }
+
+    /// All rooms in which a server takes part.
+    pub fn server_rooms(&self, view: &View<'_>, server: &str) -> Result<Vec<RoomNo>, ReadError> {
+        let page = view.scan(&SERVER_ROOM.span(&(&*bounded(server),)), usize::MAX)?;
+        Ok(page.rows.into_iter().map(|((_, room), ())| room).collect())
+    }
+}
