@@ -6,6 +6,7 @@ use ruma::OwnedServerName;
 
 use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
+    config::Config,
     store::Store,
     users::Users,
 };
@@ -18,6 +19,8 @@ pub struct App(Arc<Handles>);
 pub struct Handles {
     /// The name of this server.
     pub server_name: OwnedServerName,
+    /// What was configured.
+    pub config: Arc<Config>,
     /// Time.
     pub clock: Clock,
     /// Randomness.

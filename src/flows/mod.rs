@@ -6,6 +6,7 @@ pub mod login;
 pub mod logout;
 pub mod refresh;
 pub mod register;
+pub mod set_profile;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,228 @@
+//! What a client is told: the one table from the errors of the modules to status and code, grouped by module.
+
+use ::http::StatusCode;
+
+use crate::{
+    flows::{
+        account::AccountError, login::LoginError, logout::LogoutError, refresh::RefreshError, register::RegisterError,
+        set_profile::SetProfileError,
+    },
+    http::Refusal,
+    push::RulesError,
+    store::{CommitError, EngineError, ReadError},
+    users::{
+        PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
+        profile::ProfileError, registration::UsernameError, tags::TagError, uia::UiaError,
+    },
+};
+
+fn bad_request(code: &'static str, error: &impl ToString) -> Refusal {
+    Refusal::custom(StatusCode::BAD_REQUEST, code, error.to_string())
+}
+
+fn forbidden(code: &'static str, error: &impl ToString) -> Refusal {
+    Refusal::custom(StatusCode::FORBIDDEN, code, error.to_string())
+}
+
+// store
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        match &error {
+            CommitError::Engine(EngineError::ReadOnly(_)) => Self::unavailable(&error),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+// users
+
+impl From<PasswordError> for Refusal {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(1)),
+            PasswordError::TooShort(_) => bad_request("M_WEAK_PASSWORD", &error),
+            PasswordError::TooLong => bad_request("M_INVALID_PARAM", &error),
+            PasswordError::Failed(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<DeviceError> for Refusal {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::NotFound => Self::not_found(error.to_string()),
+            DeviceError::BadId | DeviceError::BadDisplayName => Self::invalid_param(error.to_string()),
+            DeviceError::TooMany => forbidden("M_FORBIDDEN", &error),
+            DeviceError::Read(error) => error.into(),
+            DeviceError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<UsernameError> for Refusal {
+    fn from(error: UsernameError) -> Self {
+        bad_request("M_INVALID_USERNAME", &error)
+    }
+}
+
+impl From<UiaError> for Refusal {
+    fn from(error: UiaError) -> Self {
+        match error {
+            UiaError::OtherOperation => forbidden("M_FORBIDDEN", &error),
+            UiaError::TooManyAttempts(wait) => Self::limit_exceeded(wait),
+            UiaError::Password(error) => error.into(),
+            UiaError::Read(error) => error.into(),
+            UiaError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProfileError> for Refusal {
+    fn from(error: ProfileError) -> Self {
+        match error {
+            ProfileError::KeyTooLarge => bad_request("M_KEY_TOO_LARGE", &error),
+            ProfileError::TooLarge => bad_request("M_PROFILE_TOO_LARGE", &error),
+            ProfileError::BadKey(_) | ProfileError::BadValue(_) => Self::invalid_param(error.to_string()),
+            ProfileError::Read(error) => error.into(),
+            ProfileError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountDataError> for Refusal {
+    fn from(error: AccountDataError) -> Self {
+        match error {
+            AccountDataError::BadType | AccountDataError::BadRoom => Self::invalid_param(error.to_string()),
+            AccountDataError::ServerControlled => {
+                Self::custom(StatusCode::METHOD_NOT_ALLOWED, "M_BAD_JSON", error.to_string())
+            }
+            AccountDataError::NotAnObject => Self::bad_json(error.to_string()),
+            AccountDataError::TooLarge | AccountDataError::TooMuch => Self::too_large(error.to_string()),
+            AccountDataError::Read(error) => error.into(),
+            AccountDataError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<TagError> for Refusal {
+    fn from(error: TagError) -> Self {
+        match error {
+            TagError::BadName => Self::invalid_param(error.to_string()),
+            TagError::TooMany => Self::too_large(error.to_string()),
+            TagError::Store(error) => error.into(),
+            TagError::Read(error) => error.into(),
+            TagError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<FilterError> for Refusal {
+    fn from(error: FilterError) -> Self {
+        match error {
+            FilterError::Bad(_) => Self::bad_json(error.to_string()),
+            FilterError::TooLarge | FilterError::TooMany => Self::too_large(error.to_string()),
+            FilterError::Read(error) => error.into(),
+            FilterError::Commit(error) => error.into(),
+        }
+    }
+}
+
+// push
+
+impl From<RulesError> for Refusal {
+    fn from(error: RulesError) -> Self {
+        match error {
+            RulesError::NotFound => Self::not_found(error.to_string()),
+            RulesError::BadNeighbour(_) => bad_request("M_UNKNOWN", &error),
+            RulesError::BadId(_) | RulesError::BadRule(_) | RulesError::ServerDefault => {
+                Self::invalid_param(error.to_string())
+            }
+            RulesError::TooMany => Self::too_large(error.to_string()),
+            RulesError::Store(error) => error.into(),
+            RulesError::Read(error) => error.into(),
+            RulesError::Commit(error) => error.into(),
+        }
+    }
+}
+
+// flows
+
+impl From<LoginError> for Refusal {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Forbidden | LoginError::BadToken => forbidden("M_FORBIDDEN", &error),
+            LoginError::Deactivated => forbidden("M_USER_DEACTIVATED", &error),
+            LoginError::Locked => Self::user_locked(),
+            LoginError::TooManyAttempts(wait) => Self::limit_exceeded(wait),
+            LoginError::Device(error) => error.into(),
+            LoginError::Password(error) => error.into(),
+            LoginError::Read(error) => error.into(),
+            LoginError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<RefreshError> for Refusal {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Unknown => Self::unknown_token(false),
+            RefreshError::Locked => Self::user_locked(),
+            RefreshError::Read(error) => error.into(),
+            RefreshError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<LogoutError> for Refusal {
+    fn from(error: LogoutError) -> Self {
+        match error {
+            LogoutError::Read(error) => error.into(),
+            LogoutError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<RegisterError> for Refusal {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::UserInUse => bad_request("M_USER_IN_USE", &error),
+            RegisterError::Username(error) => error.into(),
+            RegisterError::BadToken => forbidden("M_FORBIDDEN", &error),
+            RegisterError::BadNonce => bad_request("M_UNKNOWN", &error),
+            RegisterError::Device(error) => error.into(),
+            RegisterError::Password(error) => error.into(),
+            RegisterError::Profile(error) => error.into(),
+            RegisterError::Rules(error) => error.into(),
+            RegisterError::Read(error) => error.into(),
+            RegisterError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<AccountError> for Refusal {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NotFound => Self::not_found(error.to_string()),
+            AccountError::Password(error) => error.into(),
+            AccountError::Read(error) => error.into(),
+            AccountError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<SetProfileError> for Refusal {
+    fn from(error: SetProfileError) -> Self {
+        match error {
+            SetProfileError::Profile(error) => error.into(),
+            SetProfileError::Read(error) => error.into(),
+            SetProfileError::Commit(error) => error.into(),
+        }
+    }
+}
