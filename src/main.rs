@@ -1,3 +1,7 @@
 //! The `myelin` program; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    myelin::cli::main()
+}

@@ -1,1 +1,3 @@
 //! Wires a server, binds its listeners, stops it.
+
+pub mod open;

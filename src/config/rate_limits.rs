@@ -14,12 +14,10 @@ pub struct RateLimits {
     pub enabled: bool,
     /// Endpoints that cost little: most reads, typing, receipts.
     pub light: Rate,
-    /// Endpoints that may cost much: `/messages`, `/members`, `/sync`, searches.
+    /// Endpoints that may cost much: `/messages`, `/members`, searches.
     pub heavy: Rate,
-    /// Sending events.
+    /// What others see: messages, state, memberships.
     pub send: Rate,
-    /// Making, joining, leaving rooms, and invites.
-    pub membership: Rate,
     /// Logins and other passwords, by address.
     pub login: Rate,
     /// Registrations, by address.
@@ -83,16 +81,15 @@ static LIGHT: Class = class(
 );
 static HEAVY: Class = class(
     ("heavy_per_second", "heavy_burst"),
-    "Requests of one user that may cost much: syncs, messages, members.",
+    "Requests of one user that may cost much: pages of messages, lists of members.",
     "20",
     "100",
 );
-static SEND: Class = class(("send_per_second", "send_burst"), "Events that one user sends.", "10", "50");
-static MEMBERSHIP: Class = class(
-    ("membership_per_second", "membership_burst"),
-    "Rooms that one user makes, joins or leaves, and invites, kicks and bans.",
-    "1",
-    "20",
+static SEND: Class = class(
+    ("send_per_second", "send_burst"),
+    "What one user sends and others see: messages, state, new rooms, joins, invites.",
+    "10",
+    "50",
 );
 static LOGIN: Class = class(
     ("login_per_second", "login_burst"),
@@ -119,8 +116,6 @@ pub(super) static SECTION: Section = Section {
         &HEAVY.burst,
         &SEND.per_second,
         &SEND.burst,
-        &MEMBERSHIP.per_second,
-        &MEMBERSHIP.burst,
         &LOGIN.per_second,
         &LOGIN.burst,
         &REGISTRATION.per_second,
@@ -138,7 +133,6 @@ impl RateLimits {
             light: rate(&LIGHT)?,
             heavy: rate(&HEAVY)?,
             send: rate(&SEND)?,
-            membership: rate(&MEMBERSHIP)?,
             login: rate(&LOGIN)?,
             registration: rate(&REGISTRATION)?,
         })

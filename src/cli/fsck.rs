@@ -1,0 +1,19 @@
+//! `myelin fsck`
+
+use super::{Outcome, offline::explain, output::say};
+use crate::{config::Config, server::open, store::ReadError, users};
+
+/// Says everything that is out of joint; fails if anything is.
+pub(super) fn run(config: &Config) -> Outcome {
+    let store = open::store(config).map_err(explain)?;
+    let mut problems = Vec::new();
+    store.read_blocking::<(), ReadError>(|view| users::fsck::check(view, &mut |problem| problems.push(problem)))?;
+    for problem in &problems {
+        say(problem)?;
+    }
+    match problems.len() {
+        0 => Ok(say("Everything fits together.")?),
+        1 => Err("1 thing does not fit".into()),
+        many => Err(format!("{many} things do not fit").into()),
+    }
+}
