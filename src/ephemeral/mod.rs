@@ -1,1 +1,3 @@
-//! What lives in memory only: typing, presence.
+//! What is gone after a restart: typing (and later presence).
+
+pub mod typing;

@@ -1,0 +1,274 @@
+//! Who may see an event: `m.room.history_visibility` × the user's membership, both at the event.
+//!
+//! Client-server API, "Room History Visibility". The rule itself ([`may_see`]) is pure; [`Eyes`] finds what it rests on.
+
+use std::collections::HashMap;
+
+use ruma::{OwnedUserId, UserId};
+
+use super::content;
+use crate::{
+    graph::{Event, Membership, Reader, RoomNo, Root, StateKey},
+    store::{Position, ReadError, View},
+};
+
+const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
+const MEMBER: &str = "m.room.member";
+
+/// What `m.room.history_visibility` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HistoryVisibility {
+    /// Anybody may read.
+    WorldReadable,
+    /// Members, also what happened before they joined.
+    #[default]
+    Shared,
+    /// Members from their invite on.
+    Invited,
+    /// Members from their joining on.
+    Joined,
+}
+
+impl HistoryVisibility {
+    /// Reads the content of the state event. Absent or not understood is `shared`.
+    pub fn of(content: Option<&[u8]>) -> Self {
+        let word = content.and_then(|content| content::text(content, "history_visibility"));
+        match word.as_deref() {
+            Some("world_readable") => Self::WorldReadable,
+            Some("invited") => Self::Invited,
+            Some("joined") => Self::Joined,
+            _ => Self::Shared,
+        }
+    }
+}
+
+/// What holds in a room at a moment, for one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The room's setting.
+    pub visibility: HistoryVisibility,
+    /// The user's membership; `leave` if there never was one.
+    pub membership: Membership,
+}
+
+impl Moment {
+    /// The five rules of the specification.
+    fn lets_see(self, joined_later: bool) -> bool {
+        match (self.visibility, self.membership) {
+            (HistoryVisibility::WorldReadable, _) | (_, Membership::Join) => true,
+            (HistoryVisibility::Shared, _) => joined_later,
+            (HistoryVisibility::Invited, Membership::Invite) => true,
+            (HistoryVisibility::Invited | HistoryVisibility::Joined, _) => false,
+        }
+    }
+}
+
+/// Whether a user may see an event. `before` and `after` it differ only for an event that changes the setting or the
+/// user's own membership; such an event is seen if either lets it be. `joined_later`: the user joined the room at any
+/// point after the event.
+pub fn may_see(before: Moment, after: Moment, joined_later: bool) -> bool {
+    before.lets_see(joined_later) || after.lets_see(joined_later)
+}
+
+/// How a user stands to a room now, which bounds what they may read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Joined.
+    Joined,
+    /// Was joined, until the commit at this position; the state is the last that they may see.
+    Left { at: Position, root: Root },
+    /// Never joined (but may be invited, or peek).
+    Outside,
+}
+
+impl Standing {
+    /// Reads it.
+    pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Self, ReadError> {
+        let Some(row) = reader.user_room(view, user_id, room)? else { return Ok(Self::Outside) };
+        Ok(match (row.membership, row.left_root) {
+            (Membership::Join, _) => Self::Joined,
+            (_, Some(root)) if row.was_joined => Self::Left { at: row.position, root },
+            _ => Self::Outside,
+        })
+    }
+
+    /// Whether the user joined the room after this event, given that they were not joined at it.
+    fn joined_after(self, event: &Event) -> bool {
+        match self {
+            Self::Joined => true,
+            Self::Left { at, .. } => event.meta.tie.is_backfilled() || event.meta.position() < at,
+            Self::Outside => false,
+        }
+    }
+}
+
+/// Looks at events of one room as one user, remembering what held at which state.
+#[derive(Debug)]
+pub struct Eyes {
+    room: RoomNo,
+    user_id: OwnedUserId,
+    standing: Standing,
+    moments: HashMap<Root, Moment>,
+}
+
+impl Eyes {
+    /// The eyes of a user in a room.
+    pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Self, ReadError> {
+        let standing = Standing::of(reader, view, room, user_id)?;
+        Ok(Self { room, user_id: user_id.to_owned(), standing, moments: HashMap::new() })
+    }
+
+    /// The user.
+    pub fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    /// How the user stands to the room now.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// What holds in a state.
+    pub fn moment(&mut self, reader: &Reader, view: &View<'_>, root: Root) -> Result<Moment, ReadError> {
+        if let Some(moment) = self.moments.get(&root) {
+            return Ok(*moment);
+        }
+        let keys = [StateKey::new(HISTORY_VISIBILITY, ""), StateKey::new(MEMBER, self.user_id.as_str())];
+        let found = reader.state_events(view, self.room, root, &keys)?;
+        let content = |at: usize| found.get(at).and_then(Option::as_ref).map(|event| event.content());
+        let moment =
+            Moment { visibility: HistoryVisibility::of(content(0)), membership: membership_in(content(1)) };
+        self.moments.insert(root, moment);
+        Ok(moment)
+    }
+
+    /// For each of these events of the room, in their order: the user's membership at it (as the event leaves it; for
+    /// `unsigned.membership`), or `None` if they may not see it.
+    pub fn look(
+        &mut self,
+        reader: &Reader,
+        view: &View<'_>,
+        events: &[Event],
+    ) -> Result<Vec<Option<Membership>>, ReadError> {
+        events.iter().map(|event| self.look_at(reader, view, event)).collect()
+    }
+
+    /// [`Eyes::look`] for one event.
+    pub fn look_at(
+        &mut self,
+        reader: &Reader,
+        view: &View<'_>,
+        event: &Event,
+    ) -> Result<Option<Membership>, ReadError> {
+        if event.room != self.room || !event.is_accepted() {
+            return Ok(None);
+        }
+        let before = self.moment(reader, view, event.meta.root_before)?;
+        let mut after = before;
+        if event.is_state(HISTORY_VISIBILITY, "") {
+            after.visibility = HistoryVisibility::of(Some(event.content()));
+        } else if event.is_state(MEMBER, self.user_id.as_str()) {
+            after.membership = membership_in(Some(event.content()));
+        }
+        let sees = may_see(before, after, self.standing.joined_after(event));
+        Ok(sees.then_some(after.membership))
+    }
+}
+
+/// The membership that a content says; `leave` if it is absent or odd.
+fn membership_in(content: Option<&[u8]>) -> Membership {
+    let word = content.and_then(|content| content::text(content, "membership"));
+    word.and_then(|word| Membership::parse(&word)).unwrap_or(Membership::Leave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The specification's text once more, as a history: what was set and what happened, oldest first.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Step {
+        Set(&'static str),
+        Member(&'static str),
+        Message,
+    }
+
+    /// Whether the user sees the step at `at` in a history: read literally off the five rules and the two exceptions.
+    fn model(history: &[Step], at: usize) -> bool {
+        let setting_at = |end: usize| {
+            let set = history[..end].iter().rev().find_map(|step| match step {
+                Step::Set(setting) => Some(*setting),
+                _ => None,
+            });
+            set.filter(|set| ["world_readable", "shared", "invited", "joined"].contains(set)).unwrap_or("shared")
+        };
+        let member_at = |end: usize| {
+            let word = history[..end].iter().rev().find_map(|step| match step {
+                Step::Member(word) => Some(*word),
+                _ => None,
+            });
+            word.unwrap_or("leave")
+        };
+        let joined_after = history[at + 1..].contains(&Step::Member("join"));
+        let allowed = |setting: &str, member: &str| {
+            setting == "world_readable"
+                || member == "join"
+                || (setting == "shared" && joined_after)
+                || (member == "invite" && setting == "invited")
+        };
+        match history[at] {
+            Step::Message => allowed(setting_at(at), member_at(at)),
+            Step::Set(_) => [at, at + 1].into_iter().any(|end| allowed(setting_at(end), member_at(at))),
+            Step::Member(_) => [at, at + 1].into_iter().any(|end| allowed(setting_at(at), member_at(end))),
+        }
+    }
+
+    fn ours(history: &[Step], at: usize) -> bool {
+        let moment = |end: usize| {
+            let mut moment =
+                Moment { visibility: HistoryVisibility::default(), membership: Membership::Leave };
+            for step in &history[..end] {
+                match step {
+                    Step::Set(word) => {
+                        let content = format!(r#"{{"history_visibility":"{word}"}}"#);
+                        moment.visibility = HistoryVisibility::of(Some(content.as_bytes()));
+                    }
+                    Step::Member(word) => {
+                        moment.membership = membership_in(Some(format!(r#"{{"membership":"{word}"}}"#).as_bytes()));
+                    }
+                    Step::Message => {}
+                }
+            }
+            moment
+        };
+        may_see(moment(at), moment(at + 1), history[at + 1..].contains(&Step::Member("join")))
+    }
+
+    #[test]
+    fn the_rule_is_the_specifications_on_every_history_of_five_steps() {
+        let steps = ["world_readable", "shared", "invited", "joined", "nonsense"].map(Step::Set);
+        let members = ["invite", "join", "leave", "ban", "knock"].map(Step::Member);
+        let steps: Vec<Step> = steps.into_iter().chain(members).chain([Step::Message]).collect();
+        for number in 0..steps.len().pow(5) {
+            let mut rest = number;
+            let history: [Step; 5] = std::array::from_fn(|_| {
+                let step = steps[rest % steps.len()];
+                rest /= steps.len();
+                step
+            });
+            for at in 0..history.len() {
+                assert_eq!(ours(&history, at), model(&history, at), "step {at} of {history:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn odd_contents_are_shared_and_left() {
+        for odd in ["{}", "[]", "1", "null", "true", r#""x""#] {
+            let content = format!(r#"{{"history_visibility":{odd},"membership":{odd}}}"#);
+            assert_eq!(HistoryVisibility::of(Some(content.as_bytes())), HistoryVisibility::Shared);
+            assert_eq!(membership_in(Some(content.as_bytes())), Membership::Leave);
+        }
+        assert_eq!(HistoryVisibility::of(None), HistoryVisibility::Shared);
+    }
+}
