@@ -1,8 +1,18 @@
 //! Views over the graph: members, timeline, visibility, receipts; and the verbs that send into a room.
 
+pub mod access;
 pub mod content;
+pub mod events;
 pub mod filter;
 pub mod format;
+mod keys;
+pub mod members;
 pub mod page_token;
+pub mod receipts;
+pub mod relations;
+pub mod summary;
 pub mod sync_token;
+pub mod timeline;
 pub mod visibility;
+
+pub use self::keys::KEYSPACES;

@@ -75,9 +75,14 @@ pub fn may_see(before: Moment, after: Moment, joined_later: bool) -> bool {
 pub enum Standing {
     /// Joined.
     Joined,
-    /// Was joined, until the commit at this position; the state is the last that they may see.
-    Left { at: Position, root: Root },
-    /// Never joined (but may be invited, or peek).
+    /// Was joined, and has not forgotten the room.
+    Left {
+        /// The commit of the leave.
+        at: Position,
+        /// The state that includes it: the last that the user may see.
+        root: Root,
+    },
+    /// Never joined (but may be invited, or peek), or has forgotten the room.
     Outside,
 }
 
@@ -87,7 +92,7 @@ impl Standing {
         let Some(row) = reader.user_room(view, user_id, room)? else { return Ok(Self::Outside) };
         Ok(match (row.membership, row.left_root) {
             (Membership::Join, _) => Self::Joined,
-            (_, Some(root)) if row.was_joined => Self::Left { at: row.position, root },
+            (_, Some(root)) if row.was_joined && !row.forgotten => Self::Left { at: row.position, root },
             _ => Self::Outside,
         })
     }
@@ -98,6 +103,15 @@ impl Standing {
             Self::Joined => true,
             Self::Left { at, .. } => event.meta.tie.is_backfilled() || event.meta.position() < at,
             Self::Outside => false,
+        }
+    }
+
+    /// Whether the event came when the user was gone already: then only what anybody may read is for them, whatever the
+    /// graph says of their membership.
+    fn left_before(self, event: &Event) -> bool {
+        match self {
+            Self::Left { at, .. } => !event.meta.tie.is_backfilled() && event.meta.position() > at,
+            Self::Joined | Self::Outside => false,
         }
     }
 }
@@ -170,8 +184,9 @@ impl Eyes {
         } else if event.is_state(MEMBER, self.user_id.as_str()) {
             after.membership = membership_in(Some(event.content()));
         }
+        let public = [before, after].iter().any(|moment| moment.visibility == HistoryVisibility::WorldReadable);
         let sees = may_see(before, after, self.standing.joined_after(event));
-        Ok(sees.then_some(after.membership))
+        Ok((sees && (public || !self.standing.left_before(event))).then_some(after.membership))
     }
 }
 
