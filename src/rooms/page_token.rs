@@ -114,10 +114,8 @@ mod tests {
     use super::*;
 
     fn any_token() -> impl Strategy<Value = PageToken> {
-        (any::<u64>(), any::<u64>(), any::<i64>()).prop_map(|(bound, depth, tie)| PageToken {
-            bound: Position(bound),
-            place: Place { depth, tie: Tie(tie) },
-        })
+        (any::<u64>(), any::<u64>(), any::<i64>())
+            .prop_map(|(bound, depth, tie)| PageToken { bound: Position(bound), place: Place { depth, tie: Tie(tie) } })
     }
 
     proptest! {

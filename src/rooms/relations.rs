@@ -140,7 +140,8 @@ fn thread(
     (root, rows): (&Event, &[Seq]),
 ) -> Result<Option<Vec<u8>>, ReadError> {
     let metas = reader.metas(view, &rows.iter().map(|seq| (root.room, *seq)).collect::<Vec<_>>())?;
-    let standing = rows.iter().zip(metas).filter(|(_, meta)| meta.as_ref().is_some_and(|meta| meta.redacted_by.is_none()));
+    let standing =
+        rows.iter().zip(metas).filter(|(_, meta)| meta.as_ref().is_some_and(|meta| meta.redacted_by.is_none()));
     let rows: Vec<Seq> = standing.map(|(seq, _)| *seq).collect();
     let mut latest = None;
     for chunk in rows.chunks(CHUNK) {

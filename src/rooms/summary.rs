@@ -46,7 +46,8 @@ fn has_name(reader: &Reader, view: &View<'_>, room: RoomNo, root: Root) -> Resul
 /// The first who are joined or invited; if there is nobody, the first who were.
 fn heroes(members: &[(String, Member)], user_id: &UserId) -> Vec<OwnedUserId> {
     let first = |wanted: &[Membership]| -> Vec<OwnedUserId> {
-        let others = members.iter().filter(|(user, member)| user != user_id.as_str() && wanted.contains(&member.membership));
+        let others =
+            members.iter().filter(|(user, member)| user != user_id.as_str() && wanted.contains(&member.membership));
         let mut others: Vec<_> = others.collect();
         others.sort_unstable_by_key(|(_, member)| (member.position, member.seq));
         others.into_iter().filter_map(|(user, _)| UserId::parse(user).ok()).take(MOST_HEROES).collect()

@@ -150,8 +150,7 @@ impl Eyes {
         let keys = [StateKey::new(HISTORY_VISIBILITY, ""), StateKey::new(MEMBER, self.user_id.as_str())];
         let found = reader.state_events(view, self.room, root, &keys)?;
         let content = |at: usize| found.get(at).and_then(Option::as_ref).map(|event| event.content());
-        let moment =
-            Moment { visibility: HistoryVisibility::of(content(0)), membership: membership_in(content(1)) };
+        let moment = Moment { visibility: HistoryVisibility::of(content(0)), membership: membership_in(content(1)) };
         self.moments.insert(root, moment);
         Ok(moment)
     }
@@ -240,8 +239,7 @@ mod tests {
 
     fn ours(history: &[Step], at: usize) -> bool {
         let moment = |end: usize| {
-            let mut moment =
-                Moment { visibility: HistoryVisibility::default(), membership: Membership::Leave };
+            let mut moment = Moment { visibility: HistoryVisibility::default(), membership: Membership::Leave };
             for step in &history[..end] {
                 match step {
                     Step::Set(word) => {
