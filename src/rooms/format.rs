@@ -119,7 +119,7 @@ mod tests {
             prev_content: Some(br#"{"name":"old"}"#),
             replaces_state: Some(event_id!("$before")),
             redacted_because: None,
-            relations: Some(br#"{"m.thread":{}}"#),
+            relations: Some(br#"{"m.reference":{"chunk":[]}}"#),
         };
         let event = client_event(SHARED, Some(room_id!("!r:b")), &unsigned);
         let json: Json = serde_json::from_slice(&event).unwrap();
@@ -128,7 +128,7 @@ mod tests {
             json!({"content": {"name": "new"}, "event_id": "$e", "origin_server_ts": 5, "sender": "@a:b", "state_key": "",
                 "type": "m.room.name", "room_id": "!r:b", "unsigned": {"age": -3, "transaction_id": "t\"1",
                 "membership": "join", "prev_content": {"name": "old"}, "replaces_state": "$before",
-                "m.relations": {"m.thread": {}}}})
+                "m.relations": {"m.reference": {"chunk": []}}}})
         );
         Raw::<AnyTimelineEvent>::from_json_string(String::from_utf8(event).unwrap()).unwrap().deserialize().unwrap();
     }
