@@ -1,7 +1,15 @@
 //! The integration tests: one binary, one module an area.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test says what it expects and stops when it is not so"
+)]
 
 mod client;
 mod crash;
+mod documentation;
 mod event;
 mod golden;
 mod graph;

@@ -1,0 +1,31 @@
+# The two commands of Myelin are `make run` and `make test`. `make` alone lists all of them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/myelin/target
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Build and start the server on http://localhost:8008, with its data in ./data
+	@scripts/run
+
+.PHONY: test
+test: ## Check everything: format, lints, tests, documentation
+	@scripts/test
+
+.PHONY: check
+check: ## The fast part of it, without RocksDB: format, lints, tests in memory
+	@scripts/setup build
+	@cargo fmt --all --check
+	@cargo clippy --locked --no-default-features --all-targets -- --deny warnings
+	@cargo test --locked --no-default-features
+
+.PHONY: config-example
+config-example: ## Write config.example.toml anew, after a change of the options
+	@text=$$(cargo run --quiet --no-default-features -- config example) && echo "$$text" > config.example.toml
