@@ -9,21 +9,26 @@ use crate::http::{Caller, RawRequest, Refusal};
 
 /// A JSON object as a `T`; an empty body is an empty object. serde would read an array as a struct too, field by field.
 pub(in crate::api) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let json = if body.is_empty() {
-        Json::Object(Map::new())
-    } else {
-        serde_json::from_slice(body).map_err(|_| Refusal::not_json("The body is not JSON"))?
-    };
-    if !json.is_object() {
-        return Err(Refusal::bad_json("the body must be a JSON object"));
-    }
-    serde_json::from_value(json).map_err(|error| Refusal::bad_json(error.to_string()))
+    let json = if body.is_empty() { Json::Object(Map::new()) } else { checked(body)? };
+    serde_json::from_value(json).map_err(|error| match error.to_string() {
+        message if message.contains("missing field") => Refusal::missing_param(message),
+        message => Refusal::bad_json(message),
+    })
 }
 
-/// A JSON object as it came.
+/// A JSON object as it came. All of it was read once: what is kept as it came and handed out again must be JSON that
+/// everybody can read, of bounded depth and without lone surrogates.
 pub(super) fn object(body: &[u8]) -> Result<Box<RawValue>, Refusal> {
-    let raw: Box<RawValue> = serde_json::from_slice(body).map_err(|_| Refusal::not_json("The body is not JSON"))?;
-    if raw.get().starts_with('{') { Ok(raw) } else { Err(Refusal::bad_json("the body must be a JSON object")) }
+    checked(body)?;
+    serde_json::from_slice(body).map_err(|_| Refusal::not_json("The body is not JSON"))
+}
+
+fn checked(body: &[u8]) -> Result<Json, Refusal> {
+    match serde_json::from_slice(body) {
+        Ok(json @ Json::Object(_)) => Ok(json),
+        Ok(_) => Err(Refusal::bad_json("The body must be a JSON object")),
+        Err(_) => Err(Refusal::not_json("The body is not JSON")),
+    }
 }
 
 /// The user of the path, who must be the caller.

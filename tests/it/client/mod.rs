@@ -1,1 +1,9 @@
-//! Tests of client.
+//! The client-server API, as a client sees it.
+
+mod account;
+mod account_data;
+mod api;
+mod devices;
+mod filters;
+mod profile;
+mod push_rules;
