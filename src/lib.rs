@@ -17,11 +17,13 @@
 //! - [`flows`]: verbs that cross several of the above, one a file
 //! - [`http`]: dispatch, routes, extraction, replies
 //! - [`api`]: the endpoints
+//! - [`catalogue`]: every keyspace and every check of the layers below
 //! - [`server`], [`cli`]: wiring and the command line
 
 pub mod api;
 pub mod app;
 pub mod base;
+pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod ephemeral;

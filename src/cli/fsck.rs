@@ -1,13 +1,16 @@
 //! `myelin fsck`
 
 use super::{Outcome, offline::explain, output::say};
-use crate::{config::Config, server::open, store::ReadError, users};
+use crate::{catalogue, config::Config, server::open, store::ReadError};
 
 /// Says everything that is out of joint; fails if anything is.
 pub(super) fn run(config: &Config) -> Outcome {
     let store = open::store(config).map_err(explain)?;
-    let mut problems = Vec::new();
-    store.read_blocking::<(), ReadError>(|view| users::fsck::check(view, &mut |problem| problems.push(problem)))?;
+    let problems = store.read_blocking::<_, ReadError>(|view| {
+        let mut problems = Vec::new();
+        catalogue::check(view, &mut |problem| problems.push(problem))?;
+        Ok(problems)
+    })?;
     for problem in &problems {
         say(problem)?;
     }

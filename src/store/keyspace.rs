@@ -3,8 +3,8 @@
 use std::{fmt, marker::PhantomData};
 
 use super::{
-    codec::{Key, PrefixOf},
-    value::Value,
+    codec::{DecodeError, Key, PrefixOf},
+    value::{Value, from_bytes},
 };
 
 /// The physical part of the store that a keyspace lives in; keyspaces that are written and read alike share one.
@@ -41,8 +41,8 @@ impl Family {
     }
 }
 
-/// What a keyspace is, without its types: for the catalogue and the engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a keyspace is, without its types: for the catalogue, the checks and the engines.
+#[derive(Clone, Copy, Debug)]
 pub struct KeyspaceInfo {
     /// Its family.
     pub family: Family,
@@ -54,6 +54,8 @@ pub struct KeyspaceInfo {
     pub doc: &'static str,
     /// Values may exceed 100 kB (they are stored in pieces), up to 4 MB.
     pub large: bool,
+    /// Tries whether a stored key and value are what the keyspace says.
+    pub decode: fn(key: &[u8], value: &[u8]) -> Result<(), DecodeError>,
 }
 
 /// A typed part of the store. Declared in exactly one `keys.rs` and used nowhere outside that module.
@@ -65,12 +67,18 @@ pub struct Keyspace<K, V> {
 impl<K: Key, V: Value> Keyspace<K, V> {
     /// A keyspace whose values are at most 100 kB.
     pub const fn new(family: Family, prefix: u8, name: &'static str, doc: &'static str) -> Self {
-        Self { info: KeyspaceInfo { family, prefix, name, doc, large: false }, types: PhantomData }
+        Self {
+            info: KeyspaceInfo { family, prefix, name, doc, large: false, decode: Self::decode_row },
+            types: PhantomData,
+        }
     }
 
     /// A keyspace whose values may be up to 4 MB.
     pub const fn large(family: Family, prefix: u8, name: &'static str, doc: &'static str) -> Self {
-        Self { info: KeyspaceInfo { family, prefix, name, doc, large: true }, types: PhantomData }
+        Self {
+            info: KeyspaceInfo { family, prefix, name, doc, large: true, decode: Self::decode_row },
+            types: PhantomData,
+        }
     }
 
     /// What it is, without its types.
@@ -94,8 +102,13 @@ impl<K: Key, V: Value> Keyspace<K, V> {
     }
 
     /// Reads a stored key.
-    pub(super) fn decode_key(bytes: &[u8]) -> Result<K, super::codec::DecodeError> {
+    pub(super) fn decode_key(bytes: &[u8]) -> Result<K, DecodeError> {
         K::decode(bytes.get(1..).unwrap_or_default())
+    }
+
+    fn decode_row(key: &[u8], value: &[u8]) -> Result<(), DecodeError> {
+        Self::decode_key(key)?;
+        from_bytes::<V>(value).map(drop)
     }
 }
 

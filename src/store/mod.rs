@@ -1,9 +1,11 @@
 //! The store: typed keyspaces over an engine of ordered bytes. Knows nothing of Matrix.
 
 pub mod batch;
+pub mod catalogue;
 pub mod codec;
 pub mod commit;
 pub mod engine;
+pub mod fsck;
 pub mod keyspace;
 pub mod position;
 pub mod value;

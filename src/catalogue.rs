@@ -1,0 +1,48 @@
+//! Every keyspace and every check of the layers below, in one place: for `docs/storage.md`, `myelin fsck` and the tests.
+
+use crate::{
+    graph, rooms,
+    store::{KeyspaceInfo, ReadError, View, fsck},
+    users,
+};
+
+/// The keyspaces of all modules.
+pub fn keyspaces() -> Vec<KeyspaceInfo> {
+    [graph::keys::KEYSPACES, rooms::KEYSPACES, users::KEYSPACES].concat()
+}
+
+/// The checks of all modules, beside that every row decodes.
+const CHECKS: &[fsck::Check] = &[users::fsck::check];
+
+/// Calls `problem` with each thing in the store that does not fit, in words for an administrator.
+pub fn check(view: &View<'_>, problem: &mut dyn FnMut(String)) -> Result<(), ReadError> {
+    fsck::rows(view, &keyspaces(), problem)?;
+    CHECKS.iter().try_for_each(|check| check(view, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::catalogue::{clashes, render};
+
+    /// What stands above the generated tables of `docs/storage.md`.
+    const MARK: &str = "<!-- What follows is written by a test: MYELIN_WRITE=1 cargo test --lib catalogue -->\n";
+
+    #[test]
+    fn no_two_keyspaces_share_a_place_or_a_name() {
+        assert_eq!(clashes(&keyspaces()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_page_about_storage_is_true() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/storage.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (intro, tables) = page.split_once(MARK).unwrap();
+        let wanted = render(&keyspaces());
+        if std::env::var_os("MYELIN_WRITE").is_some() {
+            std::fs::write(path, format!("{intro}{MARK}{wanted}")).unwrap();
+        } else {
+            assert_eq!(tables, wanted, "docs/storage.md is out of date");
+        }
+    }
+}
