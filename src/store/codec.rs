@@ -214,3 +214,6 @@ tuple_key!(A B);
 tuple_key!(A B C);
 tuple_key!(A B C D);
 tuple_key!(A B C D E);
+
+#[cfg(test)]
+mod tests;

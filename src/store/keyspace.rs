@@ -199,3 +199,6 @@ fn successor(mut prefix: Vec<u8>) -> Vec<u8> {
     }
     prefix
 }
+
+#[cfg(test)]
+mod tests;
