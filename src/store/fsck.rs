@@ -56,9 +56,9 @@ mod tests {
     use super::*;
     use crate::store::{Batch, Keyspace, Store, engine::memory::Memory};
 
-    const NUMBERS: Keyspace<(u32,), u64> = Keyspace::new(Family::Hot, 1, "numbers", "n → n");
+    const NUMBERS: Keyspace<(u32,), u64> = Keyspace::new(Family::Hot, 0xE0, "numbers", "n → n");
     /// The same place, read as something else.
-    const DAMAGED: Keyspace<(u32,), Vec<u8>> = Keyspace::new(Family::Hot, 1, "numbers", "n → bytes");
+    const DAMAGED: Keyspace<(u32,), Vec<u8>> = Keyspace::new(Family::Hot, 0xE0, "numbers", "n → bytes");
     const STRANGERS: Keyspace<(u32,), ()> = Keyspace::new(Family::Log, 9, "strangers", "n");
 
     async fn found(fill: impl FnOnce(&mut Batch)) -> Vec<String> {
@@ -85,7 +85,7 @@ mod tests {
     async fn damage_is_told_and_then_counted() {
         let found = found(|batch| (0..12).for_each(|n| batch.put(&DAMAGED, &(n,), &vec![1]))).await;
         assert_eq!(found.len(), 11);
-        assert_eq!(found[0], "a row of numbers is damaged: not a stored u64 (key 0100000000)");
+        assert_eq!(found[0], "a row of numbers is damaged: not a stored u64 (key e000000000)");
         assert_eq!(found[10], "2 more rows of numbers are damaged");
     }
 
