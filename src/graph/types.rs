@@ -142,6 +142,13 @@ pub enum Status {
     Held = 4,
 }
 
+impl Status {
+    /// Whether an event with this status is part of the state after it.
+    pub const fn counts_in_state(self) -> bool {
+        matches!(self, Self::Accepted | Self::SoftFailed | Self::Held)
+    }
+}
+
 /// A user's standing in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]

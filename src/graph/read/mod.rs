@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ruma::RoomId;
 
+pub(super) use self::state::StoredNodes;
 pub use self::{
     events::Event,
     members::MemberPage,

@@ -1,0 +1,176 @@
+//! The graph's handle: what the layers above call.
+
+use std::{fmt, sync::Arc};
+
+use quick_cache::sync::Cache as QuickCache;
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
+use tokio::sync::oneshot;
+
+use super::{
+    CreateError, Created, Placed, Proposal, Reader, Receipt, SendError, Verdict,
+    cache::Cache,
+    log::Ring,
+    types::RoomNo,
+    write::{self, Env, Lanes},
+};
+use crate::{
+    base::{
+        clock::{Clock, UnixMillis},
+        random::Random,
+        tasks::Tasks,
+    },
+    event::SigningKey,
+    store::{ReadError, Store},
+};
+
+/// Ids of rooms that are kept with their numbers.
+const ROOM_NUMBERS: usize = 10_000;
+
+/// What a graph must know of its server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server's name: who is local.
+    pub server_name: OwnedServerName,
+    /// Signs our events.
+    pub key: Arc<SigningKey>,
+    /// Bytes of the cache of bodies and states.
+    pub cache_bytes: u64,
+    /// How long the content of a redacted event is kept, in ms.
+    pub keep_redacted: UnixMillis,
+}
+
+/// The write side of rooms, and their reader. Cheap to clone.
+#[derive(Clone)]
+pub struct Graph(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    tasks: Tasks,
+    env: Arc<Env>,
+    lanes: Lanes,
+    ring: Arc<Ring>,
+    numbers: QuickCache<OwnedRoomId, RoomNo>,
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Graph({}, {:?})", self.0.env.server_name, self.0.lanes)
+    }
+}
+
+impl Graph {
+    /// A graph over `store`. Lanes run as tasks of `tasks`.
+    pub fn new(store: &Store, tasks: &Tasks, clock: &Clock, random: &Random, settings: Settings) -> Self {
+        let env = Arc::new(Env {
+            server_name: settings.server_name,
+            key: settings.key,
+            reader: Reader::new(Arc::new(Cache::with_capacity(settings.cache_bytes))),
+            clock: clock.clone(),
+            random: random.clone(),
+            keep_redacted: settings.keep_redacted,
+        });
+        Self(Arc::new(Inner {
+            lanes: Lanes::new(Arc::clone(&env), store.clone(), tasks.clone()),
+            ring: Ring::following(store, Ring::CAPACITY),
+            store: store.clone(),
+            tasks: tasks.clone(),
+            env,
+            numbers: QuickCache::new(ROOM_NUMBERS),
+        }))
+    }
+
+    /// Reads rooms, in the closures of `store.read`.
+    pub fn reader(&self) -> &Reader {
+        &self.0.env.reader
+    }
+
+    /// The youngest part of the log.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.0.ring
+    }
+
+    /// The name of this server.
+    pub fn server_name(&self) -> &ServerName {
+        &self.0.env.server_name
+    }
+
+    /// Whether a user is of this server.
+    pub fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.server_name()
+    }
+
+    /// The number of a room that this server knows.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn room_no(&self, room_id: &RoomId) -> Result<Option<RoomNo>, ReadError> {
+        if let Some(room) = self.0.numbers.get(room_id) {
+            return Ok(Some(room));
+        }
+        let (reader, wanted) = (self.reader().clone(), room_id.to_owned());
+        let found = self.0.store.read(move |view| reader.room_no(view, &wanted)).await?;
+        if let Some(room) = found {
+            self.0.numbers.insert(room_id.to_owned(), room);
+        }
+        Ok(found)
+    }
+
+    /// Creates a room of these events (at most 50; the first is `m.room.create`, and gets its `room_version` here), in one
+    /// commit: all of it is there when this returns, or nothing.
+    ///
+    /// # Errors
+    /// The first proposal that makes no event, or that the auth rules forbid.
+    pub async fn create(&self, version: RoomVersionId, proposals: Vec<Proposal>) -> Result<Created, CreateError> {
+        let (env, store) = (Arc::clone(&self.0.env), self.0.store.clone());
+        let (answer, answered) = oneshot::channel();
+        // A task of its own: a caller who goes away in the middle tears nothing.
+        self.0.tasks.spawn("create room", async move {
+            let _ = answer.send(write::create(&env, &store, version, proposals).await);
+        });
+        answered.await.unwrap_or(Err(CreateError { index: 0, error: SendError::Stopped }))
+    }
+
+    /// Builds events on the current state of a room, one upon another, and commits them: all, or none. They share the
+    /// commit with whatever else waits for the room.
+    ///
+    /// # Errors
+    /// Why the first of them that could not be sent was not.
+    pub async fn send(&self, room: RoomNo, proposals: Vec<Proposal>) -> Result<Vec<Placed>, SendError> {
+        self.0.lanes.send(room, proposals).await
+    }
+
+    /// [`Graph::send`] for one event.
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub async fn send_one(&self, room: RoomNo, proposal: Proposal) -> Result<Placed, SendError> {
+        self.send(room, vec![proposal]).await?.pop().ok_or(SendError::Count)
+    }
+
+    /// Judges an event that is signed already, and commits what became of it.
+    ///
+    /// # Errors
+    /// When it could not be judged for reasons that are not the event's.
+    pub async fn receive(&self, room: RoomNo, receipt: Receipt) -> Result<Verdict, SendError> {
+        self.0.lanes.receive(room, receipt, false).await
+    }
+
+    /// Stores an event without a place in the graph, so that others can cite it as authorising: `Accepted`, `Rejected` by
+    /// its auth events, `Duplicate`, or `Needs` auth events first.
+    ///
+    /// # Errors
+    /// When it could not be judged for reasons that are not the event's.
+    pub async fn receive_outlier(&self, room: RoomNo, receipt: Receipt) -> Result<Verdict, SendError> {
+        self.0.lanes.receive(room, receipt, true).await
+    }
+
+    /// Lanes that run, and what waits in them: for metrics.
+    pub fn lane_depth(&self) -> (usize, usize) {
+        self.0.lanes.depth()
+    }
+
+    /// Bytes in the cache, about: for metrics.
+    pub fn cache_bytes(&self) -> u64 {
+        self.reader().cache().weight()
+    }
+}

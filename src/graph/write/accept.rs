@@ -1,0 +1,329 @@
+//! Judging events that are signed already (server-server API, "Checks performed on receipt of a PDU"): all checks that need
+//! no other server.
+
+use std::collections::BTreeSet;
+
+use ruma::{EventId, OwnedEventId, events::room::policy::RoomPolicyEventContent, signatures};
+
+use super::{
+    draft::{Draft, Placing},
+    redaction::Effect,
+    relations::MissingDraft,
+    room::Known,
+};
+use crate::{
+    event::{
+        Pdu,
+        auth::{self, AuthError},
+        pdu::room_id_of_create,
+        version,
+    },
+    graph::{
+        Needs, Placed, Receipt, SendError, Verdict,
+        event_row::EventMeta,
+        keys::RESOLVED,
+        rows::EventAt,
+        types::{Root, Seq, Status},
+    },
+    store::ReadError,
+};
+
+/// What an event cites, found.
+struct Cited {
+    /// Its previous events.
+    prev: Vec<(Seq, EventMeta)>,
+    /// Its auth events.
+    auth: Vec<(Known, Status)>,
+}
+
+/// The status of an event that passed all checks: a redaction that does nothing (yet) is not shown to clients.
+pub(super) fn effect_status(effect: Option<Effect>) -> Status {
+    match effect {
+        Some(Effect::TargetUnknown | Effect::NotAllowed) => Status::Held,
+        Some(Effect::Applies(_)) | None => Status::Accepted,
+    }
+}
+
+/// A check that ends the judgement.
+enum Stop {
+    Verdict(Verdict),
+    Error(SendError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl From<SendError> for Stop {
+    fn from(error: SendError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<Verdict> for Stop {
+    fn from(verdict: Verdict) -> Self {
+        Self::Verdict(verdict)
+    }
+}
+
+impl Draft<'_, '_> {
+    /// Judges an event, and puts it into the draft unless it needs something first.
+    pub(super) fn receive(&mut self, receipt: &Receipt) -> Result<Verdict, SendError> {
+        match self.judge(receipt) {
+            Ok(verdict) | Err(Stop::Verdict(verdict)) => Ok(verdict),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    fn judge(&mut self, receipt: &Receipt) -> Result<Verdict, Stop> {
+        let pdu = receipt.event.pdu();
+        if pdu.room_id() != &*self.head.room_id {
+            return Err(SendError::WrongRoom.into());
+        }
+        let outlier = self.known_already(pdu)?;
+        let cited = self.cited_by(pdu)?;
+        let prev_depth = cited.prev.iter().map(|(_, meta)| meta.depth).max().unwrap_or_default();
+        let placing = |status, root_before| Placing {
+            pdu: pdu.clone(),
+            seq: outlier,
+            status,
+            root_before,
+            prev_depth,
+            auth: cited.auth.iter().map(|(known, _)| known.seq).collect(),
+            local_echo: receipt.local_echo.clone(),
+            relay: receipt.relay,
+        };
+        if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
+            let root = self.room.head.root;
+            return self.reject(placing(Status::Rejected, root), error);
+        }
+        let root_before = self.root_before(pdu, &cited.prev)?;
+        match self.check_at(pdu, root_before) {
+            Ok(()) => {}
+            Err(SendError::NotAllowed(error)) => return self.reject(placing(Status::Rejected, root_before), error),
+            Err(error) => return Err(error.into()),
+        }
+        let soft_fails = match self.check_at(pdu, self.head.root) {
+            Ok(()) => false,
+            Err(SendError::NotAllowed(_)) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if !soft_fails && !receipt.refused_by_policy && self.lacks_policy_signature(pdu)? {
+            return Err(Verdict::Needs(Needs::PolicySignature).into());
+        }
+        if soft_fails || receipt.refused_by_policy {
+            let (seq, _) = self.place(placing(Status::SoftFailed, root_before))?;
+            return Ok(Verdict::SoftFailed(self.placed(seq, pdu)));
+        }
+        let beside = self.beside(pdu, root_before)?;
+        let effect = self.effect_of(pdu, root_before)?;
+        let placed = self.enter(placing(effect_status(effect), root_before), effect, beside)?;
+        self.settle(placed.seq, pdu.event_id())?;
+        Ok(Verdict::Accepted(placed))
+    }
+
+    /// The number of an event that is here as an outlier; one that has its place is a duplicate.
+    fn known_already(&self, pdu: &Pdu) -> Result<Option<Seq>, Stop> {
+        match self.locate(&[pdu.event_id()])?.pop().flatten() {
+            None => Ok(None),
+            Some(at) if at.room != self.room.no => {
+                // Only in versions 1 and 2 can an id be chosen. The first event of an id is the one.
+                Err(Verdict::Rejected(AuthError("another room has an event of this id".to_owned())).into())
+            }
+            Some(at) => match self.meta(at.seq)?.status {
+                Status::Outlier => Ok(Some(at.seq)),
+                _ => Err(Verdict::Duplicate(self.placed(at.seq, pdu)).into()),
+            },
+        }
+    }
+
+    /// Finds what an event cites.
+    fn cited_by(&self, pdu: &Pdu) -> Result<Cited, Stop> {
+        let (prev_at, auth_at) = (self.locate(pdu.prev_events())?, self.locate(pdu.auth_events())?);
+        let (mut prev, mut lacking_prev) = (Vec::new(), Vec::new());
+        for (id, at) in pdu.prev_events().iter().zip(prev_at) {
+            let Some(seq) = self.of_this_room(at)? else {
+                lacking_prev.push(id.clone());
+                continue;
+            };
+            let meta = self.meta(seq)?;
+            // The state at an outlier is not known.
+            if meta.status == Status::Outlier {
+                lacking_prev.push(id.clone());
+            } else {
+                prev.push((seq, meta));
+            }
+        }
+        let (mut auth, mut lacking_auth) = (Vec::new(), Vec::new());
+        for (id, at) in pdu.auth_events().iter().zip(auth_at) {
+            match self.of_this_room(at)? {
+                Some(seq) => auth.push((self.known(seq)?, self.meta(seq)?.status)),
+                None => lacking_auth.push(id.clone()),
+            }
+        }
+        if lacking_prev.is_empty() && lacking_auth.is_empty() {
+            Ok(Cited { prev, auth })
+        } else {
+            Err(Verdict::Needs(Needs::Missing { prev: lacking_prev, auth: lacking_auth }).into())
+        }
+    }
+
+    fn of_this_room(&self, at: Option<EventAt>) -> Result<Option<Seq>, Stop> {
+        match at {
+            Some(at) if at.room != self.room.no => {
+                Err(Verdict::Rejected(AuthError("it cites an event of another room".to_owned())).into())
+            }
+            at => Ok(at.map(|at| at.seq)),
+        }
+    }
+
+    /// Check 4: the auth rules by what it says authorises it.
+    pub(super) fn check_by_auth_events(
+        &self,
+        pdu: &Pdu,
+        auth: &[(Known, Status)],
+    ) -> Result<Result<(), AuthError>, ReadError> {
+        let mut authorising: Vec<Pdu> = auth
+            .iter()
+            .map(|(known, status)| {
+                let pdu = known.pdu.clone();
+                if *status == Status::Rejected { pdu.rejected() } else { pdu }
+            })
+            .collect();
+        // From version 12 on the create event is never cited: the room's id names it.
+        let mut implied = None;
+        if version::room_id_is_create_id(self.rules())
+            && let Some(create) = self.current("m.room.create", "")?
+        {
+            implied = Some(create.pdu.event_id().to_owned());
+            authorising.push(create.pdu);
+        }
+        let find = |id: &EventId| authorising.iter().find(|pdu| pdu.event_id() == id).cloned();
+        if pdu.is_state("m.room.create", "") {
+            return Ok(Err(AuthError("the room has a create event".to_owned())));
+        }
+        if implied.is_some_and(|id| room_id_of_create(&id).ok().as_deref() != Some(pdu.room_id())) {
+            return Ok(Err(AuthError("the create event is of another room".to_owned())));
+        }
+        if let Err(error) = auth::check_citations(pdu, self.rules(), find) {
+            return Ok(Err(error));
+        }
+        let state = |kind: &str, state_key: &str| authorising.iter().find(|pdu| pdu.is_state(kind, state_key)).cloned();
+        Ok(auth::check(pdu, self.rules(), state))
+    }
+
+    /// The state before an event: that after its previous events, if they agree or were resolved before.
+    fn root_before(&mut self, pdu: &Pdu, prev: &[(Seq, EventMeta)]) -> Result<Root, Stop> {
+        let mut roots = BTreeSet::new();
+        for (seq, meta) in prev {
+            roots.insert(self.root_after(*seq, meta)?);
+        }
+        match self.agreed(&roots)? {
+            Some(root) => Ok(root),
+            None => Err(Verdict::Needs(Needs::State { at: pdu.prev_events().to_vec() }).into()),
+        }
+    }
+
+    /// The one state of several: they are the same, or it was resolved before.
+    fn agreed(&self, roots: &BTreeSet<Root>) -> Result<Option<Root>, ReadError> {
+        let mut each = roots.iter().copied();
+        match (each.next(), each.next()) {
+            (None, _) => Ok(Some(Root::EMPTY)),
+            (Some(root), None) => Ok(Some(root)),
+            _ => {
+                let roots: Vec<Root> = roots.iter().copied().collect();
+                self.view.get(&RESOLVED, &(self.room.no, self.room.hasher.name_of_all(&roots)))
+            }
+        }
+    }
+
+    /// The current state once this event is an extremity beside others: `None` if there are no others, so that it is the
+    /// state after the event.
+    fn beside(&mut self, pdu: &Pdu, root_before: Root) -> Result<Option<Root>, Stop> {
+        let others: Vec<(Seq, OwnedEventId)> = self
+            .tips
+            .iter()
+            .filter(|tip| !pdu.prev_events().contains(&tip.event_id))
+            .map(|tip| (tip.seq, tip.event_id.clone()))
+            .collect();
+        if others.is_empty() {
+            return Ok(None);
+        }
+        let needs = || {
+            let at = others.iter().map(|(_, id)| id.clone()).chain([pdu.event_id().to_owned()]).collect();
+            Stop::Verdict(Verdict::Needs(Needs::State { at }))
+        };
+        if pdu.state_key().is_some() {
+            // What a state event adds beside others is for resolution to say.
+            return Err(needs());
+        }
+        let mut roots = BTreeSet::from([root_before]);
+        for (seq, _) in &others {
+            let meta = self.meta(*seq)?;
+            roots.insert(self.root_after(*seq, &meta)?);
+        }
+        self.agreed(&roots)?.map(Some).ok_or_else(needs)
+    }
+
+    fn reject(&mut self, placing: Placing, error: AuthError) -> Result<Verdict, Stop> {
+        self.place(placing)?;
+        Ok(Verdict::Rejected(error))
+    }
+
+    /// Whether the room uses a policy server that has not signed this event (server-server API, "Policy Servers").
+    pub(super) fn lacks_policy_signature(&self, pdu: &Pdu) -> Result<bool, SendError> {
+        let Some(policy) = self.current("m.room.policy", "")? else { return Ok(false) };
+        // Of odd content there is no policy server.
+        let Ok(content) = serde_json::from_str::<RoomPolicyEventContent>(policy.pdu.content().get()) else {
+            return Ok(false);
+        };
+        let has_key: Option<std::collections::BTreeMap<String, serde_json::Value>> =
+            policy.pdu.content_field("public_keys");
+        if !has_key.is_some_and(|keys| keys.get("ed25519").is_some_and(serde_json::Value::is_string))
+            || !self.has_server(content.via.as_str())?
+        {
+            return Ok(false);
+        }
+        let object = pdu.to_object()?;
+        Ok(signatures::verify_policy_server_signature(&content, &object, self.rules()).is_err())
+    }
+
+    /// What an event redacts, if it is a redaction.
+    pub(super) fn effect_of(&self, pdu: &Pdu, root_before: Root) -> Result<Option<Effect>, ReadError> {
+        if pdu.kind() != "m.room.redaction" {
+            return Ok(None);
+        }
+        self.effect(pdu, root_before).map(Some)
+    }
+
+    /// Puts an event that passed all checks into the graph: it becomes an extremity, the current state follows, clients get
+    /// it. `beside` is the current state if other extremities stay beside it.
+    pub(super) fn enter(
+        &mut self,
+        placing: Placing,
+        effect: Option<Effect>,
+        beside: Option<Root>,
+    ) -> Result<Placed, SendError> {
+        let (pdu, status) = (placing.pdu.clone(), placing.status);
+        let (seq, root_after) = self.place(placing)?;
+        self.extend(seq)?;
+        let changes = self.advance(beside.unwrap_or(root_after))?;
+        if status == Status::Accepted {
+            self.deliver(seq, changes)?;
+        }
+        match (effect, pdu.redacts()) {
+            (Some(Effect::Applies(target)), _) => self.redact(target, seq)?,
+            (Some(Effect::TargetUnknown), Some(target)) => {
+                self.missing.push(MissingDraft { event_id: target.to_owned(), citing: seq });
+            }
+            _ => {}
+        }
+        Ok(self.placed(seq, &pdu))
+    }
+
+    pub(super) fn placed(&self, seq: Seq, pdu: &Pdu) -> Placed {
+        Placed { room: self.room.no, seq, event_id: pdu.event_id().to_owned() }
+    }
+}

@@ -1,0 +1,405 @@
+//! A draft: a room as it will be once all that was put into it is committed. Pure reading, nothing is written.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+};
+
+use bytes::Bytes;
+use ruma::{EventId, OwnedEventId};
+
+use super::{
+    Env,
+    indexes::Indexes,
+    redaction::{Redacted, Released},
+    relations::{MissingDraft, RelationChange, ThreadDraft},
+    room::{Known, Room, StatePart, Tip, lost, parsed},
+};
+use crate::{
+    base::clock::UnixMillis,
+    event::{Pdu, Rules, auth},
+    graph::{
+        SendError,
+        event_row::{EventMeta, LocalEcho, StoredEvent},
+        head::Head,
+        keys::SLOT_NAME,
+        log::StateChange,
+        read::StoredNodes,
+        rows::{EventAt, StateKey},
+        state,
+        types::{Root, Seq, Slot, Status},
+    },
+    store::{DecodeError, ReadError, View},
+};
+
+/// How far an event's own depth may lie above those of its previous events before it is cut.
+const DEPTH_LEAP: u64 = 1 << 20;
+/// The largest integer of canonical JSON, and so the largest depth.
+const LARGEST_DEPTH: u64 = (1 << 53) - 1;
+
+/// An event that was put into a draft.
+#[derive(Debug)]
+pub(super) struct Drafted {
+    pub(super) seq: Seq,
+    pub(super) pdu: Pdu,
+    pub(super) body: StoredEvent,
+    pub(super) status: Status,
+    pub(super) root_before: Root,
+    pub(super) depth: u64,
+    /// For a state event: its auth events.
+    pub(super) auth: Option<Vec<Seq>>,
+    pub(super) redacted_by: Option<Seq>,
+    /// What it was before it was redacted in this draft.
+    pub(super) original: Option<Bytes>,
+    pub(super) local_echo: Option<LocalEcho>,
+    pub(super) relay: bool,
+    /// It stands in the graph (all but outliers).
+    pub(super) in_graph: bool,
+    /// What it redacts of what is known here, if it may.
+    pub(super) redacts: Option<Seq>,
+    /// How it is delivered, if it is.
+    pub(super) delivery: Option<Delivered>,
+}
+
+/// How an event is delivered.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) max_depth: u64,
+    pub(super) root_after: Root,
+    pub(super) change: Option<StateChange>,
+}
+
+/// What goes into a draft.
+pub(super) struct Placing {
+    pub(super) pdu: Pdu,
+    /// The number that it has already, as an outlier.
+    pub(super) seq: Option<Seq>,
+    pub(super) status: Status,
+    pub(super) root_before: Root,
+    /// Of its previous events, our ordering copies.
+    pub(super) prev_depth: u64,
+    pub(super) auth: Vec<Seq>,
+    pub(super) local_echo: Option<LocalEcho>,
+    pub(super) relay: bool,
+}
+
+pub(super) struct Draft<'a, 'v> {
+    pub(super) env: &'a Env,
+    pub(super) view: &'a View<'v>,
+    pub(super) room: &'a Room,
+    pub(super) now: UnixMillis,
+    pub(super) head: Head,
+    pub(super) tips: Vec<Tip>,
+    pub(super) events: Vec<Drafted>,
+    pub(super) by_id: HashMap<OwnedEventId, usize>,
+    pub(super) nodes: state::Draft,
+    pub(super) new_slots: BTreeMap<StateKey, Slot>,
+    pub(super) redacted: BTreeMap<Seq, Redacted>,
+    pub(super) indexes: Indexes,
+    pub(super) relation_changes: Vec<RelationChange>,
+    pub(super) threads: BTreeMap<Seq, ThreadDraft>,
+    /// Events that are cited and not here.
+    pub(super) missing: Vec<MissingDraft>,
+    /// Those that were, and are here now.
+    pub(super) found: Vec<MissingDraft>,
+    /// Redactions that waited for their target.
+    pub(super) released: Vec<Released>,
+    /// Of the current state, as the draft changes it.
+    changed: StatePart,
+    /// Of the current state, as it was read.
+    learned: RefCell<StatePart>,
+}
+
+impl<'a, 'v> Draft<'a, 'v> {
+    pub(super) fn new(env: &'a Env, view: &'a View<'v>, room: &'a Room) -> Self {
+        Self {
+            env,
+            view,
+            room,
+            now: env.clock.now(),
+            head: room.head.clone(),
+            tips: room.tips.clone(),
+            events: Vec::new(),
+            by_id: HashMap::new(),
+            nodes: state::Draft::default(),
+            new_slots: BTreeMap::new(),
+            redacted: BTreeMap::new(),
+            indexes: Indexes::default(),
+            relation_changes: Vec::new(),
+            threads: BTreeMap::new(),
+            missing: Vec::new(),
+            found: Vec::new(),
+            released: Vec::new(),
+            changed: StatePart::default(),
+            learned: RefCell::default(),
+        }
+    }
+
+    pub(super) fn rules(&self) -> &'static Rules {
+        self.room.rules
+    }
+
+    /// What was read and changed of the current state.
+    pub(super) fn into_state(self) -> (Head, Vec<Tip>, StatePart) {
+        let mut state = self.learned.into_inner();
+        state.absorb(self.changed);
+        (self.head, self.tips, state)
+    }
+
+    fn stored_nodes(&self) -> StoredNodes<'_, 'v> {
+        StoredNodes { reader: &self.env.reader, view: self.view, room: self.room.no }
+    }
+
+    // ---- reading ----
+
+    /// An event of the draft.
+    pub(super) fn drafted(&self, seq: Seq) -> Option<&Drafted> {
+        self.events.iter().rev().find(|event| event.seq == seq)
+    }
+
+    /// A stored or drafted event of this room, parsed.
+    pub(super) fn known(&self, seq: Seq) -> Result<Known, ReadError> {
+        if let Some(drafted) = self.drafted(seq) {
+            return Ok(Known { seq, pdu: drafted.pdu.clone() });
+        }
+        let event = self.env.reader.event(self.view, self.room.no, seq)?.ok_or(lost("a state's event is not there"))?;
+        Ok(Known { seq, pdu: parsed(event.body, self.rules())? })
+    }
+
+    /// What became of an event.
+    pub(super) fn meta(&self, seq: Seq) -> Result<EventMeta, ReadError> {
+        if let Some(drafted) = self.drafted(seq) {
+            return Ok(EventMeta {
+                status: drafted.status,
+                root_before: drafted.root_before,
+                depth: drafted.depth,
+                tie: crate::graph::types::Tie::default(),
+                redacted_by: drafted.redacted_by,
+                local_echo: drafted.local_echo.clone(),
+                relay: drafted.relay,
+                partial: false,
+            });
+        }
+        self.env.reader.meta(self.view, self.room.no, seq)?.ok_or(lost("an event has no meta"))
+    }
+
+    /// Where events of any room are; those of the draft included.
+    pub(super) fn locate(&self, ids: &[impl AsRef<EventId>]) -> Result<Vec<Option<EventAt>>, ReadError> {
+        let stored = self.env.reader.locate_many(self.view, ids)?;
+        let drafted = |id: &EventId| {
+            let event = self.events.get(*self.by_id.get(id)?)?;
+            Some(EventAt { room: self.room.no, seq: event.seq })
+        };
+        Ok(ids.iter().zip(stored).map(|(id, stored)| drafted(id.as_ref()).or(stored)).collect())
+    }
+
+    /// The event that stands at a type and key in the current state of the draft.
+    pub(super) fn current(&self, kind: &str, state_key: &str) -> Result<Option<Known>, ReadError> {
+        if let Some(known) = self.changed.get(kind, state_key).or_else(|| self.room.state.get(kind, state_key)) {
+            return Ok(known.clone());
+        }
+        if let Some(known) = self.learned.borrow().get(kind, state_key) {
+            return Ok(known.clone());
+        }
+        self.learn(&[StateKey::new(kind, state_key)])?;
+        Ok(self.learned.borrow().get(kind, state_key).cloned().flatten())
+    }
+
+    /// Reads entries of the current state in one wave, before they are asked for one by one.
+    pub(super) fn learn(&self, keys: &[StateKey]) -> Result<(), ReadError> {
+        let mut learned = self.learned.borrow_mut();
+        let lacking: Vec<StateKey> = keys
+            .iter()
+            .filter(|key| {
+                let (kind, state_key) = (key.kind.as_str(), key.state_key.as_str());
+                self.room.state.get(kind, state_key).is_none() && learned.get(kind, state_key).is_none()
+            })
+            .cloned()
+            .collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let (reader, no) = (&self.env.reader, self.room.no);
+        let seqs = reader.state_seqs(self.view, no, self.room.head.root, &lacking)?;
+        let wanted: Vec<_> = seqs.iter().flatten().map(|seq| (no, *seq)).collect();
+        let mut events = reader.events(self.view, &wanted)?.into_iter();
+        for (key, seq) in lacking.iter().zip(seqs) {
+            let known = match seq {
+                None => None,
+                Some(seq) => {
+                    let event = events.next().flatten().ok_or(lost("a state's event is not there"))?;
+                    Some(Known { seq, pdu: parsed(event.body, self.rules())? })
+                }
+            };
+            learned.put(&key.kind, &key.state_key, known);
+        }
+        Ok(())
+    }
+
+    /// The event that stands at a type and key in any state of the room.
+    pub(super) fn at(&self, root: Root, kind: &str, state_key: &str) -> Result<Option<Known>, ReadError> {
+        if root == self.head.root {
+            return self.current(kind, state_key);
+        }
+        let Some(slot) = self.slot(&StateKey::new(kind, state_key))? else { return Ok(None) };
+        let seq = state::get(&self.nodes.over(&self.stored_nodes()), root, slot)?;
+        seq.map(|seq| self.known(seq)).transpose()
+    }
+
+    /// Checks the rules that need a state, in this one.
+    pub(super) fn check_at(&self, pdu: &Pdu, root: Root) -> Result<(), SendError> {
+        let failure = RefCell::new(None);
+        let verdict = auth::check(pdu, self.rules(), |kind, state_key| match self.at(root, kind, state_key) {
+            Ok(known) => known.map(|known| known.pdu),
+            Err(error) => {
+                *failure.borrow_mut() = Some(error);
+                None
+            }
+        });
+        match failure.into_inner() {
+            Some(error) => Err(error.into()),
+            None => Ok(verdict?),
+        }
+    }
+
+    fn slot(&self, key: &StateKey) -> Result<Option<Slot>, ReadError> {
+        if let Some(slot) = self.new_slots.get(key) {
+            return Ok(Some(*slot));
+        }
+        Ok(self.env.reader.slots(self.view, self.room.no, std::slice::from_ref(key))?.pop().flatten())
+    }
+
+    /// The state after an event that has a place in the graph.
+    pub(super) fn root_after(&mut self, seq: Seq, meta: &EventMeta) -> Result<Root, ReadError> {
+        if !meta.status.counts_in_state() {
+            return Ok(meta.root_before);
+        }
+        let known = self.known(seq)?;
+        let Some(state_key) = known.pdu.state_key() else { return Ok(meta.root_before) };
+        self.with_entry(meta.root_before, known.pdu.kind(), state_key, seq)
+    }
+
+    // ---- writing ----
+
+    /// A state with one entry set.
+    fn with_entry(&mut self, root: Root, kind: &str, state_key: &str, seq: Seq) -> Result<Root, ReadError> {
+        let key = StateKey::new(kind, state_key);
+        let slot = match self.slot(&key)? {
+            Some(slot) => slot,
+            None => {
+                let slot = self.head.next_slot;
+                self.head.next_slot = Slot(slot.0 + 1);
+                self.new_slots.insert(key, slot);
+                slot
+            }
+        };
+        let stored = StoredNodes { reader: &self.env.reader, view: self.view, room: self.room.no };
+        state::set(&stored, &mut self.nodes, &self.room.hasher, root, [(slot, Some(seq))])
+    }
+
+    /// Puts an event into the draft: its number, its depth, the state after it. Says the number and that state.
+    pub(super) fn place(&mut self, placing: Placing) -> Result<(Seq, Root), ReadError> {
+        let Placing { pdu, seq, status, root_before, prev_depth, auth, local_echo, relay } = placing;
+        let seq = match seq {
+            Some(seq) => seq,
+            None => {
+                let seq = self.head.next_seq;
+                self.head.next_seq = Seq(seq.0 + 1);
+                seq
+            }
+        };
+        let (lowest, highest) = (prev_depth.saturating_add(1), prev_depth.saturating_add(DEPTH_LEAP));
+        let depth = pdu.depth().clamp(lowest, highest).min(LARGEST_DEPTH);
+        let root_after = match pdu.state_key() {
+            Some(state_key) if status.counts_in_state() => self.with_entry(root_before, pdu.kind(), state_key, seq)?,
+            _ => root_before,
+        };
+        self.by_id.insert(pdu.event_id().to_owned(), self.events.len());
+        self.events.push(Drafted {
+            seq,
+            body: body_of(&pdu),
+            status,
+            root_before,
+            depth,
+            auth: pdu.state_key().is_some().then_some(auth),
+            redacted_by: None,
+            original: None,
+            local_echo,
+            relay,
+            in_graph: status != Status::Outlier,
+            redacts: None,
+            delivery: None,
+            pdu,
+        });
+        Ok((seq, root_after))
+    }
+
+    /// Makes an accepted event (the last that was placed) a forward extremity in the place of its previous events.
+    pub(super) fn extend(&mut self, seq: Seq) -> Result<(), SendError> {
+        let Some(drafted) = self.events.last() else { return Ok(()) };
+        let tip = Tip::new(seq, &drafted.pdu, drafted.depth, self.rules())?;
+        let cited = drafted.pdu.prev_events();
+        self.tips.retain(|tip| !cited.contains(&tip.event_id));
+        self.tips.push(tip);
+        self.head.extremities = self.tips.iter().map(|tip| tip.seq).collect();
+        self.head.extremities.sort_unstable();
+        self.head.max_depth = self.head.max_depth.max(drafted.depth);
+        Ok(())
+    }
+
+    /// Makes `root` the current state, with all that follows from it, and says what it changes.
+    pub(super) fn advance(&mut self, root: Root) -> Result<Vec<StateChange>, ReadError> {
+        let differences = state::differences(&self.nodes.over(&self.stored_nodes()), self.head.root, root)?;
+        let mut changes = Vec::with_capacity(differences.len());
+        for difference in differences {
+            let key = self.slot_name(difference.slot)?;
+            let new = difference.new.map(|seq| self.known(seq)).transpose()?;
+            if key.kind == "m.room.member" {
+                let old = self.current(&key.kind, &key.state_key)?;
+                self.member_changed(&key.state_key, old.as_ref(), new.as_ref(), root)?;
+            }
+            self.changed.put(&key.kind, &key.state_key, new);
+            changes.push(StateChange { slot: difference.slot, key, replaces: difference.old });
+        }
+        self.head.root = root;
+        Ok(changes)
+    }
+
+    fn slot_name(&self, slot: Slot) -> Result<StateKey, ReadError> {
+        if let Some((key, _)) = self.new_slots.iter().find(|(_, new)| **new == slot) {
+            return Ok(key.clone());
+        }
+        let why = DecodeError("a slot of a state has no name");
+        self.view.get(&SLOT_NAME, &(self.room.no, slot))?.ok_or(ReadError::Corrupt { keyspace: "slot_name", why })
+    }
+
+    /// Delivers the last event that was placed, and does what an accepted event does beside: relations, redaction.
+    pub(super) fn deliver(&mut self, seq: Seq, changes: Vec<StateChange>) -> Result<(), ReadError> {
+        let root_after = self.head.root;
+        let max_depth = self.head.max_depth;
+        let change = self.events.last().and_then(|event| {
+            let state_key = event.pdu.state_key()?;
+            changes.into_iter().find(|change| change.key.kind == event.pdu.kind() && change.key.state_key == state_key)
+        });
+        if let Some(event) = self.events.last_mut() {
+            event.delivery = Some(Delivered { max_depth, root_after, change });
+        }
+        self.relate(seq)
+    }
+}
+
+/// The stored form of an event.
+pub(super) fn body_of(pdu: &Pdu) -> StoredEvent {
+    let range = pdu.content_range();
+    let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    StoredEvent {
+        event_id: pdu.event_id().to_owned(),
+        kind: pdu.kind().to_owned(),
+        state_key: pdu.state_key().map(str::to_owned),
+        sender: pdu.sender().to_owned(),
+        origin_server_ts: pdu.origin_server_ts(),
+        redacts: pdu.redacts().map(ToOwned::to_owned),
+        content: (offset(range.start), offset(range.end)),
+        pdu: pdu.json().clone(),
+    }
+}

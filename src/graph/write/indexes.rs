@@ -1,0 +1,217 @@
+//! The indexes that follow the current state: members, rooms of local users, servers. Each change of a membership is a few
+//! rows, whatever the size of the room.
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedUserId, UserId};
+
+use super::{draft::Draft, room::Known};
+use crate::{
+    event::Pdu,
+    graph::{
+        keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
+        log::{Entry, Stream, record},
+        rows::{Member, RoomServer, UserRoom},
+        types::{Membership, Root, Seq},
+    },
+    store::{Batch, Position, ReadError, View},
+};
+
+/// Rows that a draft changes, as they will be.
+#[derive(Debug, Default)]
+pub(super) struct Indexes {
+    /// By user id. `None`: no member event any more.
+    members: BTreeMap<String, Option<(Membership, Seq)>>,
+    /// The position is filled in by the commit.
+    user_rooms: BTreeMap<OwnedUserId, UserRoom>,
+    servers: BTreeMap<String, ServerDraft>,
+}
+
+#[derive(Debug)]
+struct ServerDraft {
+    stored: Option<RoomServer>,
+    joined_users: u32,
+}
+
+/// The membership that an event gives its subject; `leave` when it says nothing readable.
+pub(super) fn membership(pdu: &Pdu) -> Membership {
+    let word: Option<String> = pdu.content_field("membership");
+    word.as_deref().and_then(Membership::parse).unwrap_or(Membership::Leave)
+}
+
+impl Draft<'_, '_> {
+    /// The membership of a user becomes another one in the current state.
+    pub(super) fn member_changed(
+        &mut self,
+        user: &str,
+        old: Option<&Known>,
+        new: Option<&Known>,
+        root_after: Root,
+    ) -> Result<(), ReadError> {
+        let standing = |known: &Known| (membership(&known.pdu), known.seq);
+        let (old, new) = (old.map(standing), new.map(standing));
+        self.indexes.members.insert(user.to_owned(), new);
+        // The auth rules let nothing through whose state key is no user id; what gets here otherwise has no index rows.
+        let Ok(user_id) = UserId::parse(user) else { return Ok(()) };
+        let was_joined = old.is_some_and(|(membership, _)| membership == Membership::Join);
+        let is_joined = new.is_some_and(|(membership, _)| membership == Membership::Join);
+        if was_joined != is_joined {
+            self.count_server(user_id.server_name().as_str(), is_joined)?;
+        }
+        if user_id.server_name() == &*self.env.server_name {
+            self.change_user_room(user_id, new, root_after)?;
+        }
+        Ok(())
+    }
+
+    fn count_server(&mut self, server: &str, joins: bool) -> Result<(), ReadError> {
+        if !self.indexes.servers.contains_key(server) {
+            let stored = self.view.get(&ROOM_SERVER, &(self.room.no, &*bounded(server)))?;
+            let joined_users = stored.map_or(0, |row: RoomServer| row.joined_users);
+            self.indexes.servers.insert(server.to_owned(), ServerDraft { stored, joined_users });
+        }
+        let Some(row) = self.indexes.servers.get_mut(server) else { return Ok(()) };
+        row.joined_users = if joins { row.joined_users + 1 } else { row.joined_users.saturating_sub(1) };
+        if server == self.env.server_name.as_str() {
+            self.head.is_left = row.joined_users == 0;
+        }
+        Ok(())
+    }
+
+    /// Whether a server has a joined user in the current state of the draft.
+    pub(super) fn has_server(&self, server: &str) -> Result<bool, ReadError> {
+        if let Some(row) = self.indexes.servers.get(server) {
+            return Ok(row.joined_users > 0);
+        }
+        let stored = self.view.get(&ROOM_SERVER, &(self.room.no, &*bounded(server)))?;
+        Ok(stored.is_some_and(|row| row.joined_users > 0))
+    }
+
+    fn change_user_room(
+        &mut self,
+        user: OwnedUserId,
+        new: Option<(Membership, Seq)>,
+        root_after: Root,
+    ) -> Result<(), ReadError> {
+        let old = match self.indexes.user_rooms.get(&user) {
+            Some(row) => Some(row.clone()),
+            None => self.view.get(&USER_ROOM, &(&*bounded(user.as_str()), self.room.no))?,
+        };
+        let membership = new.map_or(Membership::Leave, |(membership, _)| membership);
+        let seq = new.map(|(_, seq)| seq);
+        let row = next_user_room(old.as_ref(), membership, seq, root_after);
+        self.indexes.user_rooms.insert(user, row);
+        Ok(())
+    }
+}
+
+/// A user's relation to a room after their standing changed.
+fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Seq>, root_after: Root) -> UserRoom {
+    let was_in = old.is_some_and(|old| old.membership == Membership::Join);
+    let is_out = matches!(membership, Membership::Leave | Membership::Ban);
+    let left_root = if membership == Membership::Join {
+        None
+    } else if was_in {
+        Some(root_after)
+    } else {
+        // Banned after leaving, or invited again and declined: nothing more than at the first leave may be seen.
+        old.and_then(|old| old.left_root)
+    };
+    UserRoom {
+        membership,
+        seq,
+        position: Position::ZERO,
+        left_root,
+        was_joined: was_in || old.is_some_and(|old| old.was_joined),
+        forgotten: is_out && old.is_some_and(|old| old.forgotten),
+        out_of_band: None,
+    }
+}
+
+impl Indexes {
+    /// The rows.
+    pub(super) fn write(self, room: crate::graph::RoomNo, generation: u32, batch: &mut Batch) {
+        for (user, standing) in self.members {
+            let user = bounded(&user).into_owned();
+            match standing {
+                Some((membership, seq)) => batch
+                    .put_at(&MEMBER, move |position| ((room, generation, user), Member { membership, seq, position })),
+                None => batch.delete(&MEMBER, &(room, generation, user)),
+            }
+        }
+        for (user, row) in self.user_rooms {
+            record(batch, Entry::user(Stream::Membership, &user).of(room.0));
+            let user = bounded(user.as_str()).into_owned();
+            batch.put_at(&USER_ROOM, move |position| ((user, room), UserRoom { position, ..row }));
+        }
+        for (server, row) in self.servers {
+            let server = bounded(&server).into_owned();
+            write_server(room, server, &row, batch);
+        }
+    }
+}
+
+fn write_server(room: crate::graph::RoomNo, server: String, row: &ServerDraft, batch: &mut Batch) {
+    let was_in = row.stored.is_some_and(|stored| stored.joined_users > 0);
+    let (joined_users, stored) = (row.joined_users, row.stored);
+    if joined_users > 0 && !was_in {
+        batch.put(&SERVER_ROOM, &(&*server, room), &());
+    } else if joined_users == 0 && was_in {
+        batch.delete(&SERVER_ROOM, &(&*server, room));
+    }
+    batch.put_at(&ROOM_SERVER, move |position| {
+        let joined = stored.filter(|_| was_in).map_or(position, |stored| stored.joined);
+        let left = if joined_users > 0 { RoomServer::STILL } else { position };
+        ((room, server), RoomServer { joined_users, joined, left })
+    });
+}
+
+/// Lets a local user forget a room that they left; says whether they may (client-server API, "Leaving rooms").
+///
+/// Asserts the row that it read; a flow reads and commits again on a conflict.
+pub fn forget(
+    view: &View<'_>,
+    room: crate::graph::RoomNo,
+    user: &UserId,
+    batch: &mut Batch,
+) -> Result<bool, ReadError> {
+    let key = bounded(user.as_str()).into_owned();
+    let Some(row) = view.get(&USER_ROOM, &(&*key, room))? else { return Ok(false) };
+    if !matches!(row.membership, Membership::Leave | Membership::Ban) {
+        return Ok(false);
+    }
+    if row.forgotten {
+        return Ok(true);
+    }
+    batch.assert_is(&USER_ROOM, &(&*key, room), &row);
+    batch.put(&USER_ROOM, &(&*key, room), &UserRoom { forgotten: true, ..row });
+    record(batch, Entry::user(Stream::Membership, user).of(room.0));
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(memberships: &[Membership]) -> UserRoom {
+        let mut row = None;
+        for (at, membership) in memberships.iter().enumerate() {
+            let number = u8::try_from(at + 1).unwrap();
+            row = Some(next_user_room(row.as_ref(), *membership, Some(Seq(1)), Root([number; 16])));
+        }
+        row.unwrap()
+    }
+
+    #[test]
+    fn what_was_seen_last_is_the_first_leave() {
+        use Membership::{Ban, Invite, Join, Leave};
+        assert_eq!(steps(&[Join]).left_root, None);
+        assert_eq!(steps(&[Join, Leave]).left_root, Some(Root([2; 16])));
+        assert_eq!(steps(&[Join, Leave, Ban]).left_root, Some(Root([2; 16])));
+        assert_eq!(steps(&[Join, Leave, Invite, Leave]).left_root, Some(Root([2; 16])));
+        assert_eq!(steps(&[Join, Leave, Join]).left_root, None);
+        assert_eq!(steps(&[Join, Leave, Join, Ban]).left_root, Some(Root([4; 16])));
+        assert_eq!(steps(&[Invite, Leave]).left_root, None);
+        assert!(steps(&[Join, Leave, Invite]).was_joined && !steps(&[Invite, Leave]).was_joined);
+    }
+}

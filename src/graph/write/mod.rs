@@ -1,0 +1,52 @@
+//! Writing rooms: events are built or judged over a draft of the room, and the draft becomes one commit.
+//!
+//! [`lane`] gathers what is to be sent to a room; [`assemble`] makes a [`draft`] of it, by [`build`] for what is ours to
+//! make and by [`accept`] for what is signed already; [`commit`] turns the draft into rows.
+
+mod accept;
+mod assemble;
+mod build;
+mod commit;
+mod create;
+mod draft;
+mod indexes;
+mod lane;
+mod outlier;
+mod redaction;
+mod relations;
+mod room;
+
+use std::{fmt, sync::Arc};
+
+use ruma::OwnedServerName;
+
+pub use self::indexes::forget;
+pub(super) use self::{create::create, lane::Lanes};
+use super::Reader;
+use crate::{
+    base::{
+        clock::{Clock, UnixMillis},
+        random::Random,
+    },
+    event::SigningKey,
+};
+
+/// Events that one commit holds at the most.
+pub(super) const MOST_EVENTS: usize = 50;
+
+/// What building and judging events takes beside the room itself.
+pub(super) struct Env {
+    pub(super) server_name: OwnedServerName,
+    pub(super) key: Arc<SigningKey>,
+    pub(super) reader: Reader,
+    pub(super) clock: Clock,
+    pub(super) random: Random,
+    /// How long the content of a redacted event is kept, in ms.
+    pub(super) keep_redacted: UnixMillis,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Env({})", self.server_name)
+    }
+}

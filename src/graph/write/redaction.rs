@@ -1,0 +1,138 @@
+//! Redactions: who may redact what, and what it does (room versions, "Handling redactions").
+
+use bytes::Bytes;
+use ruma::EventId;
+
+use super::{
+    draft::{Draft, body_of},
+    relations::MissingDraft,
+    room::parsed,
+};
+use crate::{
+    event::{
+        Pdu,
+        power::{Action, PowerLevels},
+        redact::redact_pdu,
+    },
+    graph::{
+        SendError,
+        event_row::{EventMeta, StoredEvent},
+        types::{Root, Seq, Status},
+    },
+    store::ReadError,
+};
+
+/// A stored event that this draft redacts.
+#[derive(Debug)]
+pub(super) struct Redacted {
+    pub(super) body: StoredEvent,
+    pub(super) meta: EventMeta,
+    pub(super) original: Bytes,
+}
+
+/// A stored redaction that waited for its target, which came with this draft.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub(super) seq: Seq,
+    pub(super) body: StoredEvent,
+    pub(super) meta: EventMeta,
+    pub(super) target: Seq,
+    pub(super) max_depth: u64,
+    pub(super) root_after: Root,
+}
+
+/// What a redaction can do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It redacts this event.
+    Applies(Seq),
+    /// Its target is not here (yet).
+    TargetUnknown,
+    /// It does not redact anything: its sender may not, or the target is none.
+    NotAllowed,
+}
+
+impl Draft<'_, '_> {
+    /// What a redaction can do, judged by the state before it.
+    pub(super) fn effect(&self, redaction: &Pdu, root_before: Root) -> Result<Effect, ReadError> {
+        let Some(target) = redaction.redacts() else { return Ok(Effect::NotAllowed) };
+        let Some(at) = self.locate(&[target])?.pop().flatten() else { return Ok(Effect::TargetUnknown) };
+        if at.room != self.room.no {
+            return Ok(Effect::NotAllowed);
+        }
+        match self.meta(at.seq)?.status {
+            Status::Accepted | Status::SoftFailed => {}
+            Status::Outlier | Status::Held => return Ok(Effect::TargetUnknown),
+            Status::Rejected => return Ok(Effect::NotAllowed),
+        }
+        let target = self.known(at.seq)?;
+        let may = target.pdu.sender().server_name() == redaction.sender().server_name()
+            || self.may_redact_others(redaction, root_before)?;
+        Ok(if may { Effect::Applies(at.seq) } else { Effect::NotAllowed })
+    }
+
+    fn may_redact_others(&self, redaction: &Pdu, root: Root) -> Result<bool, ReadError> {
+        let Some(create) = self.at(root, "m.room.create", "")? else { return Ok(false) };
+        let levels = self.at(root, "m.room.power_levels", "")?;
+        let levels = PowerLevels::new(&create.pdu, levels.as_ref().map(|known| &known.pdu), self.rules());
+        Ok(levels.of(redaction.sender()) >= levels.to(Action::Redact))
+    }
+
+    /// Takes the content of an event away; one that was redacted before stays as it is.
+    pub(super) fn redact(&mut self, target: Seq, by: Seq) -> Result<(), SendError> {
+        let rules = self.rules();
+        if let Some(at) = self.events.iter().position(|event| event.seq == target) {
+            let Some(event) = self.events.get_mut(at) else { return Ok(()) };
+            if event.redacted_by.is_some() {
+                return Ok(());
+            }
+            let content = event.body.clone();
+            event.pdu = redact_pdu(&event.pdu, rules)?;
+            event.original = Some(std::mem::replace(&mut event.body, body_of(&event.pdu)).pdu);
+            event.redacted_by = Some(by);
+            self.unrelate(target, content.content(), None)?;
+        } else if !self.redacted.contains_key(&target) {
+            let event = self.env.reader.event(self.view, self.room.no, target)?;
+            // A body that was purged is gone already.
+            let Some(event) = event.filter(|event| event.meta.redacted_by.is_none()) else { return Ok(()) };
+            let original = event.body.pdu.clone();
+            self.unrelate(target, event.body.content(), Some(event.meta.tie))?;
+            let pdu = redact_pdu(&parsed(event.body, rules)?, rules)?;
+            let meta = EventMeta { redacted_by: Some(by), ..event.meta };
+            self.redacted.insert(target, Redacted { body: body_of(&pdu), meta, original });
+        }
+        if let Some(redaction) = self.events.iter_mut().find(|event| event.seq == by) {
+            redaction.redacts = Some(target);
+        }
+        Ok(())
+    }
+
+    /// Does what waited for an event that has just come: redactions of it, relations to it.
+    pub(super) fn settle(&mut self, arrived: Seq, event_id: &EventId) -> Result<(), SendError> {
+        for citing in self.waiting(event_id)? {
+            let found = MissingDraft { event_id: event_id.to_owned(), citing };
+            let Some(event) = self.env.reader.event(self.view, self.room.no, citing)? else {
+                self.found.push(found);
+                continue;
+            };
+            if event.meta.status == Status::Held {
+                let redaction = parsed(event.body.clone(), self.rules())?;
+                match self.effect(&redaction, event.meta.root_before)? {
+                    Effect::Applies(target) => {
+                        let (max_depth, root_after) = (self.head.max_depth, self.head.root);
+                        let meta = EventMeta { status: Status::Accepted, ..event.meta };
+                        let body = event.body;
+                        self.released.push(Released { seq: citing, body, meta, target, max_depth, root_after });
+                        self.redact(target, citing)?;
+                    }
+                    Effect::NotAllowed => {}
+                    Effect::TargetUnknown => continue,
+                }
+            } else if event.meta.status == Status::Accepted && event.meta.redacted_by.is_none() {
+                self.relate_late(citing, arrived, event.body.content(), event.meta.tie)?;
+            }
+            self.found.push(found);
+        }
+        Ok(())
+    }
+}
