@@ -95,11 +95,11 @@ impl Draft<'_, '_> {
             local_echo: receipt.local_echo.clone(),
             relay: receipt.relay,
         };
-        if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
-            let root = self.room.head.root;
-            return self.reject(placing(Status::Rejected, root), error);
-        }
+        // A rejected event may be cited as previous, so the state before it counts, too.
         let root_before = self.root_before(pdu, &cited.prev)?;
+        if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
+            return self.reject(placing(Status::Rejected, root_before), error);
+        }
         match self.check_at(pdu, root_before) {
             Ok(()) => {}
             Err(SendError::NotAllowed(error)) => return self.reject(placing(Status::Rejected, root_before), error),

@@ -55,6 +55,9 @@ impl Draft<'_, '_> {
         if proposal.sender.server_name() != &*self.env.server_name {
             return Err(AuthError("the sender is no user of this server".to_owned()).into());
         }
+        if proposal.kind == "m.room.create" && !self.head.root.is_empty() {
+            return Err(AuthError("the room has a create event".to_owned()).into());
+        }
         let authorising = self.authorising(proposal)?;
         let pdu = self.build(proposal, &authorising)?;
         self.check_at(&pdu, self.head.root)?;
