@@ -116,6 +116,7 @@ async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
         AuthError::Read(error) => Refusal::internal(&error),
         AuthError::Commit(error) => Refusal::unavailable(&error),
     })?;
+    app.users.saw(&session, parts.peer);
     Ok(Some(Caller {
         user_id: session.user_id.clone(),
         device_id: Some(session.device_id.clone()),

@@ -31,13 +31,17 @@ pub(super) const ACCOUNT: Keyspace<(String,), Account> = Keyspace::new(
 pub(super) const PROFILE: Keyspace<(String,), Profile> =
     Keyspace::new(Family::Hot, 0x41, "profile", "user → fields, each as JSON; when the user sets one");
 
+/// Users whose memberships do not say yet what their profile says. The number differs with each change.
+pub(super) const PROFILE_DUE: Keyspace<(String,), u64> =
+    Keyspace::new(Family::Hot, 0x4F, "profile_due", "user → number; with the profile, until all rooms were told");
+
 /// Devices.
 pub(super) const DEVICE: Keyspace<(String, String), Device> =
     Keyspace::new(Family::Hot, 0x42, "device", "user, device → display name, created; login, rename, logout");
 
 /// When and from where a device was last seen. Apart from the device, so that writing it disturbs nothing.
 pub(super) const SEEN: Keyspace<(String, String), Seen> =
-    Keyspace::new(Family::Hot, 0x43, "device_seen", "user, device → time, address, agent; lazily");
+    Keyspace::new(Family::Hot, 0x43, "device_seen", "user, device → time, address; lazily");
 
 /// Access tokens.
 pub(super) const TOKEN: Keyspace<(TokenHash,), TokenRow> =
@@ -103,6 +107,7 @@ pub(super) const LOGIN_TOKEN: Keyspace<(TokenHash,), LoginToken> =
 pub const KEYSPACES: &[KeyspaceInfo] = &[
     ACCOUNT.info(),
     PROFILE.info(),
+    PROFILE_DUE.info(),
     DEVICE.info(),
     SEEN.info(),
     TOKEN.info(),

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error;
 
 use super::{
     changes,
-    keys::{PROFILE, fits},
+    keys::{PROFILE, PROFILE_DUE, fits},
 };
 use crate::store::{Batch, CommitError, ReadError, View};
 
@@ -159,4 +159,27 @@ pub fn remove(view: &View<'_>, batch: &mut Batch, user_id: &UserId, field: &str)
         changes::profile(batch, user_id);
     }
     Ok(())
+}
+
+/// Notes, in the commit of a change, that the rooms of the user are to be told. `number` must differ from that of an
+/// earlier change that is not told yet.
+pub fn note_due(batch: &mut Batch, user_id: &UserId, number: u64) {
+    batch.put(&PROFILE_DUE, &(user_id.as_str(),), &number);
+}
+
+/// The number of the last change that is to be told, if there is one.
+pub fn due(view: &View<'_>, user_id: &UserId) -> Result<Option<u64>, ReadError> {
+    view.get(&PROFILE_DUE, &(user_id.as_str(),))
+}
+
+/// Up to `limit` users whose rooms are to be told.
+pub fn all_due(view: &View<'_>, limit: usize) -> Result<Vec<OwnedUserId>, ReadError> {
+    let rows = view.scan(&PROFILE_DUE.span(&()), limit)?.rows;
+    Ok(rows.into_iter().filter_map(|((user,), _)| UserId::parse(user).ok()).collect())
+}
+
+/// All rooms were told of the change with this number; the commit fails with a conflict if there was another since.
+pub fn told(batch: &mut Batch, user_id: &UserId, number: u64) {
+    batch.assert_is(&PROFILE_DUE, &(user_id.as_str(),), &number);
+    batch.delete(&PROFILE_DUE, &(user_id.as_str(),));
 }

@@ -2,13 +2,18 @@
 //!
 //! Losing what was not written yet is harmless: the device is seen again with its next request.
 
-use std::{collections::HashMap, mem};
+use std::{
+    collections::HashMap,
+    mem,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 
 use super::{
-    Users,
+    Session, TokenHash, Users,
     devices::{self, Device, Seen as SeenRow},
     keys::{DEVICE, SEEN},
 };
@@ -23,23 +28,44 @@ const MOST_LISTED: usize = 1_000;
 /// Rows of one commit.
 const ROWS: usize = 1_000;
 
-#[derive(Default)]
+/// Tokens share a place here when they fall on the same one: then they are noted more often than needed.
+const RECENT: usize = 4_096;
+
 pub(super) struct Seen {
     waiting: Mutex<HashMap<(String, String), SeenRow>>,
+    /// Which token was noted in which minute, so that most requests pay nothing: the token's hash with the minute mixed
+    /// in.
+    recent: Box<[AtomicU64]>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), recent: (0..RECENT).map(|_| AtomicU64::new(0)).collect() }
+    }
+}
+
+impl Seen {
+    /// Whether this token was noted in this minute; it counts as noted from now on.
+    fn is_recent(&self, token: TokenHash, minute: u64) -> bool {
+        let [first, second, ..] = token.0.as_chunks::<8>().0 else { return false };
+        let mark = u64::from_le_bytes(*first) ^ minute.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let place = usize::try_from(u64::from_le_bytes(*second)).unwrap_or_default().checked_rem(self.recent.len());
+        let place = place.and_then(|place| self.recent.get(place));
+        place.is_some_and(|place| place.swap(mark, Ordering::Relaxed) == mark)
+    }
 }
 
 impl Users {
-    /// Notes that a device made a request just now, from `ip`.
-    pub fn saw(&self, user_id: &UserId, device_id: &DeviceId, ip: Option<&str>) {
+    /// Notes that the device with this token made a request just now, from `ip`.
+    pub fn saw(&self, session: &Session, ip: IpAddr) {
         let now = self.clock.now();
+        if self.seen.is_recent(session.token, now.checked_div(COARSENESS).unwrap_or_default()) {
+            return;
+        }
+        let key = (session.user_id.to_string(), session.device_id.to_string());
         let mut waiting = self.seen.waiting.lock();
-        let key = (user_id.to_string(), device_id.to_string());
-        if let Some(row) = waiting.get_mut(&key) {
-            if row.at.saturating_add(COARSENESS) <= now {
-                *row = SeenRow { at: now, ip: ip.map(ToOwned::to_owned) };
-            }
-        } else if waiting.len() < MOST_WAITING {
-            waiting.insert(key, SeenRow { at: now, ip: ip.map(ToOwned::to_owned) });
+        if waiting.len() < MOST_WAITING || waiting.contains_key(&key) {
+            waiting.insert(key, SeenRow { at: now, ip: Some(ip.to_string()) });
         }
     }
 

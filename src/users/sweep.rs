@@ -16,7 +16,27 @@ const TXN_LIFETIME: Duration = Duration::from_hours(7 * 24);
 /// Rows that one step looks at.
 const STEP: usize = 1_000;
 
+/// How often what was seen is written.
+const WRITE_SEEN: Duration = Duration::from_mins(1);
+/// How many of those make a sweep.
+const SWEEP_EVERY: u32 = 60;
+
 impl Users {
+    /// Writes what was seen and sweeps, for ever: a task of the server. What fails is tried again the next time.
+    pub async fn keep_house(&self) {
+        for round in 1_u32.. {
+            self.clock.sleep(WRITE_SEEN).await;
+            if let Err(error) = self.write_seen().await {
+                tracing::warn!(%error, "when devices were last seen could not be written");
+            }
+            if round.is_multiple_of(SWEEP_EVERY)
+                && let Err(error) = self.sweep().await
+            {
+                tracing::warn!(%error, "what is over could not be swept away");
+            }
+        }
+    }
+
     /// Deletes what is over, a bounded step at a time. To be called about once an hour. Returns how many rows went.
     pub async fn sweep(&self) -> Result<usize, CommitError> {
         let now = self.clock.now();

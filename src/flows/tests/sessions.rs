@@ -1,5 +1,7 @@
 //! Login, refresh, logout: which tokens live when.
 
+use std::net::Ipv4Addr;
+
 use super::{uia::pass_dummy, *};
 use crate::{
     flows::{
@@ -10,7 +12,7 @@ use crate::{
         refresh::{RefreshError, refresh},
     },
     users::{
-        AuthError, Standing,
+        AuthError, Session, Standing, TokenHash,
         devices::{self, DeviceError},
         login_tokens,
         tokens::Issued,
@@ -258,17 +260,22 @@ async fn deleting_a_device_twice_or_in_one_list_is_one_deletion() {
 async fn what_was_seen_is_written_and_goes_with_the_device() {
     let house = House::new();
     house.register("alice").await;
-    login(&house, "alice", on("PHONE")).await;
-    let user = user_id("alice");
-    for device in ["PHONE", "GONE"] {
-        house.users.saw(&user, device.into(), Some("192.0.2.1"));
-    }
-    assert!(house.users.last_seen(&user, "PHONE".into()).await.unwrap().is_some());
+    let token = login(&house, "alice", on("PHONE")).await.tokens.access.reveal();
+    let (user, session) = (user_id("alice"), house.users.authenticate(&token).await.unwrap());
+    let gone = Session { device_id: "GONE".into(), token: TokenHash::of("gone"), ..Session::clone(&session) };
+    let seen = async |house: &House, device: &str| house.users.last_seen(&user, device.into()).await.unwrap();
+    house.users.saw(&session, Ipv4Addr::new(192, 0, 2, 1).into());
+    house.users.saw(&session, Ipv4Addr::new(192, 0, 2, 2).into());
+    house.users.saw(&gone, Ipv4Addr::LOCALHOST.into());
+    assert!(seen(&house, "PHONE").await.is_some());
+    house.users.write_seen().await.unwrap();
+    tokio::time::advance(Duration::from_mins(1)).await;
+    house.users.saw(&session, Ipv4Addr::new(192, 0, 2, 3).into());
     house.users.write_seen().await.unwrap();
     let house = house.restart();
-    let seen = house.users.last_seen(&user, "PHONE".into()).await.unwrap().unwrap();
-    assert_eq!((seen.at, seen.ip.as_deref()), (1_800_000_000_000, Some("192.0.2.1")));
-    assert!(house.users.last_seen(&user, "GONE".into()).await.unwrap().is_none(), "there is no such device");
+    let phone = seen(&house, "PHONE").await.unwrap();
+    assert_eq!((phone.at, phone.ip.as_deref()), (1_800_000_060_000, Some("192.0.2.3")));
+    assert!(seen(&house, "GONE").await.is_none(), "there is no such device");
     logout(&house.users, &user, "PHONE".into()).await.unwrap();
-    assert!(house.users.last_seen(&user, "PHONE".into()).await.unwrap().is_none());
+    assert!(seen(&house, "PHONE").await.is_none());
 }
