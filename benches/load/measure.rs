@@ -32,9 +32,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Operations a second.
-    pub(crate) fn rate(&self) -> f64 {
-        ratio(self.operations, self.elapsed.as_secs_f64())
+    /// Operations a second, of a line that has a rate.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        (!self.elapsed.is_zero()).then(|| ratio(self.operations, self.elapsed.as_secs_f64()))
     }
 
     /// The latency below which `share` (0 to 1) of the operations were.
@@ -114,23 +114,12 @@ where
         workers.push(worker);
         latencies.extend(own);
     }
-    Ok((row(name, probe, start, before, latencies), workers))
+    Ok((row(name, start.elapsed(), probe.usage().minus(before), latencies), workers))
 }
 
-/// The line of what happened since `start`.
-pub(crate) fn row(name: &str, probe: &Probe, start: Instant, before: Usage, mut latencies: Vec<Duration>) -> Row {
-    let elapsed = start.elapsed();
-    let after = probe.usage();
+/// The line of operations that took `latencies`, in `elapsed` altogether.
+pub(crate) fn row(name: &str, elapsed: Duration, used: Usage, mut latencies: Vec<Duration>) -> Row {
     latencies.sort_unstable();
-    Row {
-        name: name.to_owned(),
-        operations: u64::try_from(latencies.len()).unwrap_or(u64::MAX),
-        elapsed,
-        latencies,
-        used: Usage {
-            cpu: after.cpu.saturating_sub(before.cpu),
-            written: after.written.saturating_sub(before.written),
-        },
-        note: String::new(),
-    }
+    let operations = u64::try_from(latencies.len()).unwrap_or(u64::MAX);
+    Row { name: name.to_owned(), operations, elapsed, latencies, used, note: String::new() }
 }

@@ -26,6 +26,16 @@ pub(crate) struct Usage {
     pub(crate) written: u64,
 }
 
+impl Usage {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self { cpu: self.cpu.saturating_add(other.cpu), written: self.written.saturating_add(other.written) }
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(other.cpu), written: self.written.saturating_sub(other.written) }
+    }
+}
+
 impl Probe {
     pub(crate) fn new(pids: Vec<u32>) -> Self {
         Self { pids }
@@ -41,10 +51,7 @@ impl Probe {
             cpu: cpu(*pid).unwrap_or_default(),
             written: field(&format!("/proc/{pid}/io"), "write_bytes:").unwrap_or_default(),
         });
-        each.fold(Usage::default(), |sum, one| Usage {
-            cpu: sum.cpu.saturating_add(one.cpu),
-            written: sum.written.saturating_add(one.written),
-        })
+        each.fold(Usage::default(), Usage::plus)
     }
 
     /// Resident memory now, in kB.

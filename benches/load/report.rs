@@ -59,7 +59,7 @@ impl Report {
             let used = |value: f64| if self.blind { "–".to_owned() } else { format!("{value:.0}") };
             [
                 row.name.clone(),
-                format!("{:.0}", row.rate()),
+                row.rate().map_or_else(|| "–".to_owned(), |rate| format!("{rate:.0}")),
                 ms(0.5),
                 ms(0.9),
                 ms(0.99),

@@ -17,6 +17,7 @@ use crate::{
     Failure,
     measure::{Row, row},
     population::User,
+    probe::Usage,
 };
 
 /// Sends into a room whose members all wait, with few and with many of them: the difference is what one more waiter costs.
@@ -42,13 +43,10 @@ fn marginal(small: (&Row, u32), large: (&Row, u32), more: usize) -> Row {
     let each = |(row, sends): (&Row, u32)| row.used.cpu.checked_div(sends).unwrap_or_default();
     let difference = each(large).saturating_sub(each(small));
     let operations = u64::try_from(more).unwrap_or(u64::MAX);
-    let mut row = large.0.clone();
-    row.name = "fanout +1".to_owned();
+    let used = Usage { cpu: difference, written: 0 };
+    let mut row = row("fanout +1", Duration::ZERO, used, Vec::new());
     row.operations = operations;
-    row.elapsed = Duration::from_secs(operations);
-    row.used.cpu = difference;
-    row.used.written = 0;
-    row.noting("CPU of one more waiting client per event (no rate of its own)")
+    row.noting("what one more waiting client costs for each event")
 }
 
 async fn measure(
@@ -89,7 +87,8 @@ async fn measure(
         }
         sends = sends.saturating_add(1);
     }
-    let row = row(&format!("fanout ×{waiters}"), context.probe, start, before, latencies);
+    let used = context.probe.usage().minus(before);
+    let row = row(&format!("fanout ×{waiters}"), start.elapsed(), used, latencies);
     waiting.abort_all();
     Ok((row.noting(format!("deliveries; {sends} sends to {waiters} waiting clients")), sends))
 }

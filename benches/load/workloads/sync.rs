@@ -1,6 +1,6 @@
 //! A user of many rooms syncs: for the first time, with nothing new, with one new event.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use crate::{
     Failure,
     measure::{Limit, Row, closed_loops, row},
     population::User,
+    probe::Usage,
 };
 
 /// Messages in each room before the user comes.
@@ -30,12 +31,11 @@ pub(super) async fn many_rooms(context: &Context<'_>) -> Result<Vec<Row>, Failur
     }
     let first = room_ids.first().ok_or("no rooms")?.clone();
     let (since, body) = guest.sync(None, 0).await?;
-    let initial = initial(context, guest, body.len()).await?;
-    let (initial, guest) = initial;
+    let (initial, guest) = initial(context, guest, body.len()).await?;
     let (idle, mut guest) = nothing_new(context, guest, since.clone()).await?;
-    let (_, probe) = guest.sync(Some(&since), 0).await?;
+    let (_, nothing) = guest.sync(Some(&since), 0).await?;
     let news = one_new(context, &mut host, &mut guest, &first, since).await?;
-    Ok(vec![initial, idle.noting(format!("{} rooms, nothing new, {} B", context.args.rooms, probe.len())), news])
+    Ok(vec![initial, idle.noting(format!("{} rooms, nothing new, {} B", context.args.rooms, nothing.len())), news])
 }
 
 async fn initial(context: &Context<'_>, guest: User, size: usize) -> Result<(Row, User), Failure> {
@@ -77,7 +77,7 @@ async fn one_new(
 ) -> Result<Row, Failure> {
     let (mut since, _) = guest.sync(Some(&since), 0).await?;
     let mut latencies = Vec::new();
-    let mut total: Option<Row> = None;
+    let (mut used, mut elapsed) = (Usage::default(), Duration::ZERO);
     let start = Instant::now();
     while latencies.len() < 1_000 && start.elapsed() < context.args.longest() {
         let transaction = context.transaction();
@@ -85,21 +85,16 @@ async fn one_new(
         let before = context.probe.usage();
         let begun = Instant::now();
         let (next, body) = guest.sync(Some(&since), 0).await?;
-        latencies.push(begun.elapsed());
+        let latency = begun.elapsed();
+        used = used.plus(context.probe.usage().minus(before));
+        elapsed = elapsed.saturating_add(latency);
+        latencies.push(latency);
         if !contains(&body, transaction.as_bytes()) {
             return Err("an incremental sync lacks the event that was sent before it".into());
         }
         since = next;
-        let once = row("", context.probe, begun, before, Vec::new());
-        let total = total.get_or_insert_with(|| once.clone());
-        total.used.cpu = total.used.cpu.saturating_add(once.used.cpu);
-        total.elapsed = total.elapsed.saturating_add(once.elapsed);
     }
-    let mut measured = row("sync_news", context.probe, start, context.probe.usage(), latencies);
-    if let Some(total) = total {
-        measured.used.cpu = total.used.cpu;
-        measured.elapsed = total.elapsed;
-    }
+    let measured = row("sync_news", elapsed, used, latencies);
     Ok(measured.noting(format!("{} rooms, one new event", context.args.rooms)))
 }
 
