@@ -24,6 +24,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Drives a Matrix homeserver on this machine and measures it.
 #[derive(Debug, Parser)]
+#[command(args_override_self = true)]
 pub(crate) struct Args {
     /// The server's address: http://, loopback only.
     #[arg(long, default_value = "http://127.0.0.1:8008")]
