@@ -2,13 +2,13 @@
 
 use crate::{
     graph, rooms,
-    store::{KeyspaceInfo, ReadError, View, fsck},
+    store::{KeyspaceInfo, ReadError, View, fsck, schema},
     users,
 };
 
 /// The keyspaces of all modules.
 pub fn keyspaces() -> Vec<KeyspaceInfo> {
-    [graph::keys::KEYSPACES, rooms::KEYSPACES, users::KEYSPACES].concat()
+    [schema::KEYSPACES, graph::keys::KEYSPACES, rooms::KEYSPACES, users::KEYSPACES].concat()
 }
 
 /// The checks of all modules, beside that every row decodes.

@@ -5,6 +5,7 @@
 //! becomes a request of ruma's types ([`extract`]), the handler runs, and its answer or its refusal ([`error`]) becomes a
 //! response ([`reply`]).
 
+pub mod actix;
 pub mod caller;
 pub mod cors;
 pub mod dispatch;

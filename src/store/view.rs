@@ -1,12 +1,14 @@
 //! Reading: one snapshot, typed.
 
+use std::cell::Cell;
+
 use thiserror::Error;
 
 use super::{
     batch::Claims,
     codec::{DecodeError, Key, KeyOf},
     engine::{EngineError, RawRange, Snapshot},
-    keyspace::{Keyspace, Span},
+    keyspace::{Family, Keyspace, Span},
     position::Position,
     value::{Value, from_bytes},
 };
@@ -19,13 +21,20 @@ pub enum ReadError {
     Engine(#[from] EngineError),
     /// Stored bytes do not decode.
     #[error("damaged row in `{keyspace}`: {why}")]
-    Corrupt { keyspace: &'static str, why: DecodeError },
+    Corrupt {
+        /// Of which keyspace.
+        keyspace: &'static str,
+        /// What is wrong with them.
+        why: DecodeError,
+    },
 }
 
 /// One snapshot of the store and the horizon up to which it may be believed.
 pub struct View<'a> {
-    pub(super) snapshot: Box<dyn Snapshot + 'a>,
+    pub(super) snapshot: &'a dyn Snapshot,
     pub(super) horizon: Position,
+    /// Set when the engine did not have an answer in memory, whatever the reader makes of that.
+    pub(super) missed: Option<&'a Cell<bool>>,
 }
 
 /// A bounded part of a span.
@@ -52,13 +61,13 @@ impl View<'_> {
     ) -> Result<Option<V>, ReadError> {
         let info = keyspace.info();
         let mut value = None;
-        self.snapshot.get(info.family, &keyspace.key_bytes(key), &mut |bytes| value = Some(from_bytes(bytes)))?;
+        self.raw_get(info.family, &keyspace.key_bytes(key), &mut |bytes| value = Some(from_bytes(bytes)))?;
         value.transpose().map_err(|why| ReadError::Corrupt { keyspace: info.name, why })
     }
 
     /// Whether a key has a value.
     pub fn has<K: Key, V: Value>(&self, keyspace: &Keyspace<K, V>, key: &impl KeyOf<K>) -> Result<bool, ReadError> {
-        Ok(self.snapshot.get(keyspace.info().family, &keyspace.key_bytes(key), &mut |_| ())?)
+        self.raw_get(keyspace.info().family, &keyspace.key_bytes(key), &mut |_| ())
     }
 
     /// The values of many keys, in their order: one wave.
@@ -76,7 +85,7 @@ impl View<'_> {
         let corrupt = |why| ReadError::Corrupt { keyspace: info.name, why };
         let range = RawRange { family: info.family, start: &span.start, end: &span.end, reversed: span.reversed };
         let (mut rows, mut more, mut failure) = (Vec::new(), false, None);
-        self.snapshot.scan(&range, &mut |key, value| {
+        let scanned = self.snapshot.scan(&range, &mut |key, value| {
             if rows.len() >= limit {
                 more = true;
                 return false;
@@ -86,7 +95,8 @@ impl View<'_> {
                 Err(why) => failure = Some(why),
             }
             failure.is_none()
-        })?;
+        });
+        self.noted(scanned)?;
         match failure {
             Some(why) => Err(corrupt(why)),
             None => Ok(Page { rows, more }),
@@ -106,7 +116,7 @@ impl View<'_> {
     pub fn holds(&self, claims: &Claims) -> Result<bool, ReadError> {
         for claim in &claims.0 {
             let mut holds = claim.expected.is_none();
-            self.snapshot.get(claim.family, &claim.key, &mut |found| {
+            self.raw_get(claim.family, &claim.key, &mut |found| {
                 holds = claim.expected.as_deref() == Some(found);
             })?;
             if !holds {
@@ -114,6 +124,18 @@ impl View<'_> {
             }
         }
         Ok(true)
+    }
+
+    fn raw_get(&self, family: Family, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, ReadError> {
+        self.noted(self.snapshot.get(family, key, read))
+    }
+
+    /// Notes that the engine had no answer in memory: the reader may swallow the error, but must run again all the same.
+    fn noted<T>(&self, read: Result<T, EngineError>) -> Result<T, ReadError> {
+        if let (Err(EngineError::Incomplete), Some(missed)) = (&read, self.missed) {
+            missed.set(true);
+        }
+        Ok(read?)
     }
 
     /// The first row of a span.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use parking_lot::RwLock;
 
 use super::{Durability, Engine, EngineError, Operation, RawRange, ReadTier, Snapshot};
-use crate::store::keyspace::Family;
+use crate::store::{keyspace::Family, position::Position};
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -21,11 +21,17 @@ impl Memory {
 }
 
 impl Engine for Memory {
-    fn snapshot(&self, _: ReadTier) -> Box<dyn Snapshot + '_> {
-        Box::new(MemorySnapshot(Arc::clone(&self.0.read())))
+    fn snapshot(&self, _: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
+        let tables = Arc::clone(&self.0.read());
+        read(&MemorySnapshot(tables));
     }
 
-    fn write(&self, operations: &[Operation], _: Durability) -> Result<(), EngineError> {
+    fn acknowledged(&self) -> Position {
+        // It holds what it holds: there is no disk to disagree with.
+        Position::ZERO
+    }
+
+    fn write(&self, operations: &[Operation], _: Durability, _: Position) -> Result<(), EngineError> {
         let mut guard = self.0.write();
         let tables = Arc::make_mut(&mut guard);
         for operation in operations {

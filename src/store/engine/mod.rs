@@ -1,10 +1,14 @@
 //! What an engine must give: snapshots, ordered scans, and a write that is atomic and (when asked) durable.
 
 pub mod memory;
+#[cfg(feature = "rocksdb")]
+mod position_file;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
 
 use thiserror::Error;
 
-use super::keyspace::Family;
+use super::{keyspace::Family, position::Position};
 
 /// Why an engine could not do what it was asked.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -42,11 +46,30 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Sets a key.
-    Put { family: Family, key: Vec<u8>, value: Vec<u8> },
+    Put {
+        /// Where.
+        family: Family,
+        /// Which.
+        key: Vec<u8>,
+        /// To what.
+        value: Vec<u8>,
+    },
     /// Removes a key, if it is there.
-    Delete { family: Family, key: Vec<u8> },
+    Delete {
+        /// Where.
+        family: Family,
+        /// Which.
+        key: Vec<u8>,
+    },
     /// Removes all keys of `start..end`.
-    DeleteRange { family: Family, start: Vec<u8>, end: Vec<u8> },
+    DeleteRange {
+        /// Where.
+        family: Family,
+        /// Inclusive.
+        start: Vec<u8>,
+        /// Exclusive.
+        end: Vec<u8>,
+    },
 }
 
 /// A range of raw keys.
@@ -64,11 +87,16 @@ pub struct RawRange<'a> {
 
 /// A store of ordered bytes.
 pub trait Engine: Send + Sync + 'static {
-    /// A consistent view of everything that was written so far.
-    fn snapshot(&self, tier: ReadTier) -> Box<dyn Snapshot + '_>;
+    /// Hands a consistent view of everything that was written so far to `read`.
+    fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot));
 
     /// Writes all or nothing; with [`Durability::Synced`] this and every earlier write is on disk when it returns.
-    fn write(&self, operations: &[Operation], durability: Durability) -> Result<(), EngineError>;
+    /// `last` is the last position of the write, which the engine remembers as acknowledged.
+    fn write(&self, operations: &[Operation], durability: Durability, last: Position) -> Result<(), EngineError>;
+
+    /// The last position that a synced write had, as the engine knows it from beside its data: what it holds must reach
+    /// at least so far.
+    fn acknowledged(&self) -> Position;
 }
 
 /// What an engine held at one moment.

@@ -1,0 +1,278 @@
+//! The embedded engine: RocksDB, in the only file that knows it.
+//!
+//! One column family for each [`Family`], a keyspace's prefix byte inside: with a column family a keyspace there were ten
+//! times as many flushes and files (measured over 200,000 commits).
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
+    DBRecoveryMode, ErrorKind, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteBufferManager,
+    WriteOptions,
+};
+use tokio::time::Instant;
+
+use super::{Durability, Engine, EngineError, Operation, RawRange, ReadTier, Snapshot, position_file::PositionFile};
+use crate::store::{keyspace::Family, position::Position, schema::OpenError};
+
+/// Memory for what is not flushed yet, over all families, in bytes.
+const WRITE_BUFFERS: usize = 64 << 20;
+/// The same for one family.
+const WRITE_BUFFER: usize = 16 << 20;
+/// The write-ahead log is replayed at start: so many bytes take well below a second.
+const MOST_LOG: u64 = 32 << 20;
+/// Open files at once.
+const MOST_FILES: i32 = 512;
+/// Bytes that the disk must take before the database is opened anew.
+const PROBE: usize = 4 << 20;
+/// How often a store that cannot write tries to be opened anew.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How the store is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RocksOptions {
+    /// Memory for what was read, in bytes.
+    pub cache: usize,
+    /// Whether a synced write waits for the disk, or only for the operating system.
+    pub fsync: bool,
+}
+
+/// A RocksDB database in a data folder.
+pub struct Rocks {
+    /// Swapped when the database is opened anew after an error.
+    db: RwLock<Arc<DB>>,
+    folder: PathBuf,
+    options: RocksOptions,
+    cache: Cache,
+    acknowledged: PositionFile,
+    failure: Mutex<Option<Failure>>,
+    /// Held for as long as this process has the data folder.
+    _lock: File,
+}
+
+struct Failure {
+    message: String,
+    last_try: Instant,
+}
+
+impl Rocks {
+    /// Opens the database in a data folder, which is made if it is not there. Nobody else may have it open.
+    pub fn open(folder: &Path, options: RocksOptions) -> Result<Self, OpenError> {
+        let io = |error: io::Error| EngineError::Io(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let lock = File::options().write(true).create(true).truncate(false).open(folder.join("LOCK")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.display().to_string())),
+            Err(std::fs::TryLockError::Error(error)) => return Err(io(error).into()),
+        }
+        let acknowledged = PositionFile::open(&folder.join("POSITION")).map_err(io)?;
+        acknowledged.read().map_err(io)?;
+        let cache = Cache::new_lru_cache(options.cache);
+        let db = open_database(folder, &cache)?;
+        Ok(Self {
+            db: RwLock::new(Arc::new(db)),
+            folder: folder.to_owned(),
+            options,
+            cache,
+            acknowledged,
+            failure: Mutex::new(None),
+            _lock: lock,
+        })
+    }
+
+    fn write_batch(&self, operations: &[Operation], durability: Durability) -> Result<(), EngineError> {
+        let db = Arc::clone(&self.db.read());
+        let mut batch = WriteBatch::default();
+        for operation in operations {
+            match operation {
+                Operation::Put { family: of, key, value } => batch.put_cf(family(&db, *of)?, key, value),
+                Operation::Delete { family: of, key } => batch.delete_cf(family(&db, *of)?, key),
+                Operation::DeleteRange { family: of, start, end } => {
+                    batch.delete_range_cf(family(&db, *of)?, start.as_slice(), end.as_slice());
+                }
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(self.options.fsync && durability == Durability::Synced);
+        db.write_opt(batch, &options).map_err(|error| engine_error(&error))
+    }
+
+    /// After an error the database is opened anew before it is written again; nothing is written until that works. It is
+    /// not even closed before the disk takes writes again, so that it can be read all the while.
+    fn mend(&self) -> Result<(), EngineError> {
+        let mut failure = self.failure.lock();
+        let Some(failed) = failure.as_mut() else { return Ok(()) };
+        if failed.last_try.elapsed() < RETRY {
+            return Err(EngineError::ReadOnly(failed.message.clone()));
+        }
+        failed.last_try = Instant::now();
+        let read_only = |error: &dyn std::fmt::Display| EngineError::ReadOnly(format!("{}; {error}", failed.message));
+        self.probe_disk().map_err(|error| read_only(&error))?;
+        self.reopen().map_err(|error| read_only(&error))?;
+        tracing::info!("the store can be written again");
+        *failure = None;
+        Ok(())
+    }
+
+    /// Whether the disk takes some megabytes, as a flush would write them.
+    fn probe_disk(&self) -> io::Result<()> {
+        let path = self.folder.join("PROBE");
+        let probe = || {
+            let mut file = File::create(&path)?;
+            io::Write::write_all(&mut file, &vec![0; PROBE])?;
+            file.sync_all()
+        };
+        let probed = probe();
+        std::fs::remove_file(&path)?;
+        probed
+    }
+
+    fn reopen(&self) -> Result<(), EngineError> {
+        let mut slot = self.db.write();
+        // Readers hold the database for as long as one read takes: whoever comes later waits for the lock above.
+        if Arc::strong_count(&slot) > 1 {
+            return Err(EngineError::Io("it is still being read".to_owned()));
+        }
+        // RocksDB does not open a database twice in one process, so the old one is closed first, for a moment behind an
+        // empty one in memory.
+        let (env, mut options) = (rocksdb::Env::mem_env().map_err(|error| engine_error(&error))?, Options::default());
+        options.set_env(&env);
+        options.create_if_missing(true);
+        *slot = Arc::new(DB::open(&options, "closed").map_err(|error| engine_error(&error))?);
+        *slot = Arc::new(open_database(&self.folder, &self.cache)?);
+        Ok(())
+    }
+}
+
+fn open_database(folder: &Path, cache: &Cache) -> Result<DB, EngineError> {
+    let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(WRITE_BUFFERS, false, cache.clone());
+    let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, cache)));
+    DB::open_cf_descriptors(&db_options(&buffers), folder.join("db"), families).map_err(|error| engine_error(&error))
+}
+
+fn db_options(buffers: &WriteBufferManager) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_write_buffer_manager(buffers);
+    options.set_max_total_wal_size(MOST_LOG);
+    options.set_max_open_files(MOST_FILES);
+    // The tolerant mode refuses to open after garbage in the tail, and the one that skips damage loses records silently.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_keep_log_file_num(4);
+    options.set_max_background_jobs(2);
+    options.set_bytes_per_sync(1 << 20);
+    options
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(WRITE_BUFFER);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(match family {
+        Family::Event => DBCompressionType::Zstd,
+        _ => DBCompressionType::Lz4,
+    });
+    options
+}
+
+fn engine_error(error: &rocksdb::Error) -> EngineError {
+    match error.kind() {
+        ErrorKind::Incomplete => EngineError::Incomplete,
+        _ => EngineError::Io(error.to_string()),
+    }
+}
+
+fn family(db: &DB, family: Family) -> Result<&ColumnFamily, EngineError> {
+    db.cf_handle(family.name()).ok_or_else(|| EngineError::Io(format!("the family `{}` is missing", family.name())))
+}
+
+impl Engine for Rocks {
+    fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
+        let db = Arc::clone(&self.db.read());
+        read(&RocksSnapshot { db: &db, snapshot: db.snapshot(), tier });
+    }
+
+    fn write(&self, operations: &[Operation], durability: Durability, last: Position) -> Result<(), EngineError> {
+        self.mend()?;
+        let written = self.write_batch(operations, durability).and_then(|()| match durability {
+            Durability::Synced => self.acknowledged.write(last).map_err(|error| EngineError::Io(error.to_string())),
+            Durability::Lazy => Ok(()),
+        });
+        if let Err(error) = &written {
+            tracing::error!(%error, "the store cannot be written: it is read-only until that is mended");
+            *self.failure.lock() = Some(Failure { message: error.to_string(), last_try: Instant::now() });
+        }
+        written
+    }
+
+    fn acknowledged(&self) -> Position {
+        self.acknowledged.read().unwrap_or_default()
+    }
+}
+
+struct RocksSnapshot<'a> {
+    db: &'a DB,
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+    tier: ReadTier,
+}
+
+impl RocksSnapshot<'_> {
+    fn read_options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(match self.tier {
+            ReadTier::BlockCache => rocksdb::ReadTier::BlockCache,
+            ReadTier::All => rocksdb::ReadTier::All,
+        });
+        options
+    }
+}
+
+impl Snapshot for RocksSnapshot<'_> {
+    fn get(&self, of: Family, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, EngineError> {
+        let found = self.snapshot.get_pinned_cf_opt(family(self.db, of)?, key, self.read_options());
+        let found = found.map_err(|error| engine_error(&error))?;
+        Ok(found.map(|value| read(&value)).is_some())
+    }
+
+    fn scan(&self, range: &RawRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError> {
+        if !range.end.is_empty() && range.start >= range.end {
+            return Ok(());
+        }
+        let mut options = self.read_options();
+        options.set_iterate_lower_bound(range.start);
+        if !range.end.is_empty() {
+            options.set_iterate_upper_bound(range.end);
+        }
+        let mut rows: DBRawIterator<'_> = self.snapshot.raw_iterator_cf_opt(family(self.db, range.family)?, options);
+        if range.reversed {
+            rows.seek_to_last();
+        } else {
+            rows.seek_to_first();
+        }
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value) {
+                return Ok(());
+            }
+            if range.reversed {
+                rows.prev();
+            } else {
+                rows.next();
+            }
+        }
+        rows.status().map_err(|error| engine_error(&error))
+    }
+}

@@ -1,0 +1,112 @@
+//! What the store keeps of itself: the version of the schema, the epoch, the last position.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    codec::Key,
+    engine::{Durability, Engine, EngineError, Operation, ReadTier},
+    keyspace::{Family, Keyspace, KeyspaceInfo},
+    position::Position,
+    value::{Record, Value, from_bytes, to_bytes},
+};
+
+/// The version that this release reads and writes.
+pub const VERSION: u32 = 1;
+
+/// The schema and the life of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    /// The version of the keyspaces.
+    pub version: u32,
+    /// Counts the lives of the store: a copy that was restored, or a loss that was accepted, begins a new one, in which
+    /// positions given out before mean nothing.
+    pub epoch: u32,
+}
+impl Record for Schema {}
+
+const SCHEMA: Keyspace<(u8,), Schema> = Keyspace::new(Family::Hot, 0xF0, "schema", "0 → version, epoch; at start");
+const LAST_POSITION: Keyspace<(u8,), u64> =
+    Keyspace::new(Family::Hot, 0xF1, "last_position", "0 → the last position; with every commit that has one");
+
+/// The keyspaces of the store itself.
+pub const KEYSPACES: &[KeyspaceInfo] = &[SCHEMA.info(), LAST_POSITION.info()];
+
+/// How far positions jump when a new epoch begins: beyond all that an older life can have given out unseen.
+const JUMP: u64 = 1 << 32;
+
+/// The row that goes with every group that has positions.
+pub(super) fn last_position(position: Position) -> Operation {
+    let key = LAST_POSITION.key_bytes(&(0_u8,));
+    Operation::Put { family: Family::Hot, key, value: to_bytes(&position.0) }
+}
+
+/// What was found in a store, or put into a new one.
+pub(super) struct Life {
+    pub(super) epoch: u32,
+    pub(super) last: Position,
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Another process has it open.
+    #[error("the data folder {0} is in use by another process: stop that one first")]
+    InUse(String),
+    /// A newer release has written it.
+    #[error("the store has schema version {found}, and this release knows only {VERSION}: use a newer release")]
+    TooNew {
+        /// The version found.
+        found: u32,
+    },
+    /// What was acknowledged is not there any more.
+    #[error(
+        "the store ends at position {found}, but {acknowledged} was acknowledged: part of it is lost. Restore a backup, or \
+         open it once with --accept-loss"
+    )]
+    Lost {
+        /// The last position found.
+        found: u64,
+        /// The last position that a client was told of.
+        acknowledged: u64,
+    },
+    /// A row of the store's own is damaged.
+    #[error("the store is damaged: {0}")]
+    Damaged(super::DecodeError),
+}
+
+/// Reads the life of a store, or begins one.
+pub(super) fn begin(engine: &dyn Engine, accept_loss: bool) -> Result<Life, OpenError> {
+    let schema: Option<Schema> = read(engine, &SCHEMA)?;
+    let last = Position(read(engine, &LAST_POSITION)?.unwrap_or(0));
+    let acknowledged = engine.acknowledged();
+    let schema = match schema {
+        Some(Schema { version, .. }) if version > VERSION => return Err(OpenError::TooNew { found: version }),
+        Some(schema) if acknowledged <= last => return Ok(Life { epoch: schema.epoch, last }),
+        Some(schema) if accept_loss => Schema { epoch: schema.epoch.saturating_add(1), ..schema },
+        None if acknowledged == Position::ZERO => Schema { version: VERSION, epoch: 1 },
+        None if accept_loss => Schema { version: VERSION, epoch: 2 },
+        _ => return Err(OpenError::Lost { found: last.0, acknowledged: acknowledged.0 }),
+    };
+    let is_new = acknowledged == Position::ZERO;
+    let last = if is_new { last } else { Position(acknowledged.max(last).0.saturating_add(JUMP)) };
+    let key = SCHEMA.key_bytes(&(0_u8,));
+    let row = Operation::Put { family: Family::Hot, key, value: to_bytes(&schema) };
+    engine.write(&[row, last_position(last)], Durability::Synced, last)?;
+    Ok(Life { epoch: schema.epoch, last })
+}
+
+fn read<K: Key, V: Value>(engine: &dyn Engine, keyspace: &Keyspace<K, V>) -> Result<Option<V>, OpenError>
+where
+    (u8,): super::KeyOf<K>,
+{
+    let (mut value, mut outcome) = (None, Ok(false));
+    engine.snapshot(ReadTier::All, &mut |snapshot| {
+        let key = keyspace.key_bytes(&(0_u8,));
+        outcome = snapshot.get(Family::Hot, &key, &mut |bytes| value = Some(from_bytes(bytes)));
+    });
+    outcome?;
+    value.transpose().map_err(OpenError::Damaged)
+}
