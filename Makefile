@@ -29,3 +29,20 @@ check: ## The fast part of it, without RocksDB: format, lints, tests in memory
 .PHONY: config-example
 config-example: ## Write config.example.toml anew, after a change of the options
 	@text=$$(cargo run --quiet --no-default-features -- config example) && echo "$$text" > config.example.toml
+
+.PHONY: interop
+interop: ## Let real clients, matrix-js-sdk and matrix-nio, talk through a built server
+	@scripts/setup test
+	@scripts/cargo build --locked
+	@tests/interop/run "$$CARGO_TARGET_DIR/debug/myelin"
+
+.PHONY: crash
+crash: ## Kill a built server 50 times under load, and look for what it had acknowledged
+	@scripts/setup test
+	@scripts/cargo build --locked --release
+	@tests/interop/kill9 "$$CARGO_TARGET_DIR/release/myelin"
+
+.PHONY: bench
+bench: ## Measure a release build: every workload, latencies, CPU for each operation
+	@scripts/setup test
+	@benches/run
