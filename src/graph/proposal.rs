@@ -49,6 +49,9 @@ pub struct Proposal {
     pub origin_server_ts: Option<UnixMillis>,
     /// The request that it comes from.
     pub local_echo: Option<LocalEcho>,
+    /// For a state event: the event that must be in its place of the current state, or it is not sent
+    /// ([`SendError::Rider`]).
+    pub replaces: Option<Seq>,
     /// Rows to commit with it.
     pub rider: Option<Rider>,
 }
@@ -64,6 +67,7 @@ impl Proposal {
             redacts: None,
             origin_server_ts: None,
             local_echo: None,
+            replaces: None,
             rider: None,
         }
     }
@@ -81,6 +85,13 @@ impl Proposal {
     /// A redaction.
     pub fn redaction(sender: impl Into<OwnedUserId>, target: OwnedEventId, content: CanonicalJsonObject) -> Self {
         Self { redacts: Some(target), ..Self::message(sender, "m.room.redaction", content) }
+    }
+
+    /// Sends it only if it replaces this event: who read the state before decides nothing on what is no more.
+    #[must_use]
+    pub fn replacing(mut self, seq: Seq) -> Self {
+        self.replaces = Some(seq);
+        self
     }
 
     /// Adds the request that it comes from.
@@ -196,7 +207,7 @@ pub enum SendError {
     /// [`Graph::receive`](super::Graph::receive).
     #[error("the room's policy server must sign the event")]
     NeedsPolicySignature(Box<Pdu>),
-    /// What a rider asserts does not hold (any more): read again and decide again.
+    /// What a rider asserts does not hold (any more), or the event to replace is not there: read again and decide again.
     #[error("what rides with the event conflicts with what is there")]
     Rider,
     /// Too many events wait for this room.

@@ -58,6 +58,7 @@ impl Draft<'_, '_> {
         if proposal.kind == "m.room.create" && !self.head.root.is_empty() {
             return Err(AuthError("the room has a create event".to_owned()).into());
         }
+        self.check_replaced(proposal)?;
         let authorising = self.authorising(proposal)?;
         let pdu = self.build(proposal, &authorising)?;
         self.check_at(&pdu, self.head.root)?;
@@ -83,6 +84,13 @@ impl Draft<'_, '_> {
             pdu,
         };
         self.enter(placing, effect, None)
+    }
+
+    /// Whether the event that a proposal means to replace is there.
+    fn check_replaced(&self, proposal: &Proposal) -> Result<(), SendError> {
+        let (Some(wanted), Some(state_key)) = (proposal.replaces, &proposal.state_key) else { return Ok(()) };
+        let current = self.current(&proposal.kind, state_key)?;
+        if current.is_some_and(|known| known.seq == wanted) { Ok(()) } else { Err(SendError::Rider) }
     }
 
     /// The events that authorise a proposal, as the current state has them.

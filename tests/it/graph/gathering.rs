@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use myelin::{
-    graph::{Placed, Proposal, RoomNo, SendError, log},
+    graph::{Membership, Placed, Proposal, RoomNo, SendError, log},
     store::{Batch, CommitError, Family, Keyspace},
 };
 use ruma::RoomVersionId;
@@ -152,4 +152,20 @@ async fn a_commit_that_is_too_large_goes_in_parts() {
         rig.send(RoomNo(1), message(ALICE, "x")).await,
         Err(SendError::Commit(CommitError::TooLarge(_)))
     ));
+}
+
+#[tokio::test]
+async fn a_change_of_what_is_no_more_is_not_sent_even_when_both_are_gathered() {
+    let rig = Rig::new();
+    let room = rig.create(&RoomVersionId::V11, "public").await;
+    let joined = rig.send(room, member(BOB, BOB, "join")).await.unwrap();
+    // Both wait for the room together: the leave is in the draft when the other is built.
+    let leave = rig.send(room, member(BOB, BOB, "leave"));
+    let rename = rig.send(room, member(BOB, BOB, "join").replacing(joined.seq));
+    let (left, renamed) = tokio::join!(leave, rename);
+    left.unwrap();
+    assert_eq!(renamed, Err(SendError::Rider));
+    assert_eq!(rig.membership(room, BOB), Some(Membership::Leave));
+    let again = rig.send(room, member(BOB, BOB, "join")).await.unwrap();
+    rig.send(room, member(BOB, BOB, "join").replacing(again.seq)).await.unwrap();
 }
