@@ -33,9 +33,12 @@ impl Random {
     /// # Panics
     /// When the operating system has no randomness to give: nothing secure can be done without it.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for randomness")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the kernel's generator does not fail once the machine is up; nothing is safe without it"
+    )]
     pub fn fill(&self, out: &mut [u8]) {
         match &*self.0 {
-            // INVARIANT: the kernel's generator does not fail once the machine is up; going on without it is unsafe.
             Source::System => getrandom::fill(out).expect("the operating system gives randomness"),
             Source::Seeded(reader) => reader.lock().fill(out),
         }
@@ -59,9 +62,8 @@ impl Random {
         while out.len() < length {
             for byte in self.bytes::<32>() {
                 // 248 = 4 * 62: bytes above would make some letters likelier than others.
-                if byte < 248 && out.len() < length {
-                    out.push(char::from(ALPHANUMERIC[usize::from(byte % 62)]));
-                }
+                let letter = ALPHANUMERIC.get(usize::from(byte % 62)).filter(|_| byte < 248 && out.len() < length);
+                out.extend(letter.map(|letter| char::from(*letter)));
             }
         }
         out

@@ -179,6 +179,7 @@ mod tests {
         typing.on_change(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
+        #[expect(clippy::disallowed_methods, reason = "the test ends when it panics")]
         tokio::spawn(typing.clone().run());
         (typing, told)
     }
