@@ -12,7 +12,7 @@ pub fn keyspaces() -> Vec<KeyspaceInfo> {
 }
 
 /// The checks of all modules, beside that every row decodes.
-const CHECKS: &[fsck::Check] = &[users::fsck::check];
+const CHECKS: &[fsck::Check] = &[graph::fsck::check, users::fsck::check];
 
 /// Calls `problem` with each thing in the store that does not fit, in words for an administrator.
 pub fn check(view: &View<'_>, problem: &mut dyn FnMut(String)) -> Result<(), ReadError> {

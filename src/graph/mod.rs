@@ -6,6 +6,8 @@
 mod bytes;
 pub mod cache;
 pub mod event_row;
+pub mod follower;
+pub mod fsck;
 mod handle;
 pub mod head;
 pub mod keys;

@@ -1,6 +1,9 @@
 //! The graph, from outside: rooms are made, events sent and received, and what is stored is looked at.
 
+mod crash;
+mod fsck;
 mod gathering;
+mod random;
 mod receive;
 mod redaction;
 mod rig;

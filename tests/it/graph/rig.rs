@@ -117,6 +117,13 @@ impl Rig {
         Self { store, graph, commits, touches }
     }
 
+    /// All rows agree.
+    pub fn check(&self) {
+        let mut problems = Vec::new();
+        self.read(|view| myelin::graph::fsck::check(view, &mut |problem| problems.push(problem)));
+        assert_eq!(problems, Vec::<String>::new());
+    }
+
     pub fn commits(&self) -> usize {
         self.commits.load(Ordering::Relaxed)
     }
@@ -181,5 +188,14 @@ impl Rig {
             found.sort();
             Ok(found)
         })
+    }
+}
+
+impl Drop for Rig {
+    /// No test leaves a graph whose rows do not agree.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.check();
+        }
     }
 }

@@ -1,0 +1,158 @@
+//! One room: the indexes that follow its current state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::UserId;
+
+use super::each;
+use crate::{
+    graph::{
+        Head, Reader,
+        keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
+        rows::RoomServer,
+        types::{Membership, RoomNo, Seq},
+    },
+    store::{ReadError, View},
+};
+
+/// The servers whose users have rows of their own: this one. Read off the rows, as fsck knows no configuration.
+pub(super) fn local_servers(view: &View<'_>) -> Result<BTreeSet<String>, ReadError> {
+    let mut servers = BTreeSet::new();
+    each(view, USER_ROOM.span(&()), |(user, _), _| {
+        servers.extend(UserId::parse(&user).ok().map(|user| user.server_name().to_string()));
+        Ok(())
+    })?;
+    Ok(servers)
+}
+
+pub(super) fn check(
+    view: &View<'_>,
+    reader: &Reader,
+    room: RoomNo,
+    head: &Head,
+    local: &BTreeSet<String>,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    let members = match members(view, reader, room, head, problem) {
+        // A broken state was told of already.
+        Err(ReadError::Corrupt { keyspace: "node", .. }) => return Ok(()),
+        other => other?,
+    };
+    check_members(view, room, head, &members, problem)?;
+    check_servers(view, room, head, local, &members, problem)?;
+    check_local(view, room, local, &members, problem)
+}
+
+type Members = BTreeMap<String, (Membership, Seq)>;
+
+/// The members by the current state; on the way, every entry stands where its type and key say.
+fn members(
+    view: &View<'_>,
+    reader: &Reader,
+    room: RoomNo,
+    head: &Head,
+    problem: &mut dyn FnMut(String),
+) -> Result<Members, ReadError> {
+    let mut members = Members::new();
+    let entries = reader.state(view, room, head.root)?;
+    let names = view.multi_get(&crate::graph::keys::SLOT_NAME, entries.iter().map(|(slot, _)| (room, *slot)))?;
+    for ((slot, seq), name) in entries.into_iter().zip(names) {
+        let (Some(event), Some(name)) = (reader.event(view, room, seq)?, name) else {
+            problem(format!("slot {} of the current state holds nothing that is there", slot.0));
+            continue;
+        };
+        if !event.meta.status.counts_in_state() || !event.is_state(&name.kind, &name.state_key) {
+            problem(format!("event {} does not belong into slot {} of the current state", seq.0, slot.0));
+        }
+        if name.kind == "m.room.member" {
+            members.insert(name.state_key, (membership(event.content()), seq));
+        }
+    }
+    Ok(members)
+}
+
+fn membership(content: &[u8]) -> Membership {
+    let content: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
+    let word = content.get("membership").and_then(serde_json::Value::as_str);
+    word.and_then(Membership::parse).unwrap_or(Membership::Leave)
+}
+
+fn check_members(
+    view: &View<'_>,
+    room: RoomNo,
+    head: &Head,
+    members: &Members,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    let mut wanted: BTreeMap<String, (Membership, Seq)> =
+        members.iter().map(|(user, standing)| (bounded(user).into_owned(), *standing)).collect();
+    each(view, MEMBER.span(&(room, head.index_generation)), |(_, _, user), row| {
+        if wanted.remove(&user) != Some((row.membership, row.seq)) {
+            problem(format!("the member row of {user} is not what the current state says"));
+        }
+        Ok(())
+    })?;
+    for user in wanted.keys() {
+        problem(format!("{user} has no member row"));
+    }
+    Ok(())
+}
+
+fn check_servers(
+    view: &View<'_>,
+    room: RoomNo,
+    head: &Head,
+    local: &BTreeSet<String>,
+    members: &Members,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    let mut joined: BTreeMap<String, u32> = BTreeMap::new();
+    for (user, (membership, _)) in members {
+        if let (Ok(user), Membership::Join) = (UserId::parse(user), membership) {
+            *joined.entry(user.server_name().to_string()).or_default() += 1;
+        }
+    }
+    if head.is_left == local.iter().any(|server| joined.contains_key(server)) {
+        problem(format!("it is marked as {}", if head.is_left { "left" } else { "joined" }));
+    }
+    each(view, ROOM_SERVER.span(&(room,)), |(_, server), row| {
+        let users = joined.remove(&server).unwrap_or_default();
+        let is_listed = view.has(&SERVER_ROOM, &(&*server, room))?;
+        let is_in = users > 0;
+        if row.joined_users != users || is_listed != is_in || (row.left == RoomServer::STILL) != is_in {
+            problem(format!("the rows of server {server} are not what its {users} joined users make them"));
+        }
+        Ok(())
+    })?;
+    for server in joined.keys() {
+        problem(format!("server {server} has no row"));
+    }
+    Ok(())
+}
+
+fn check_local(
+    view: &View<'_>,
+    room: RoomNo,
+    local: &BTreeSet<String>,
+    members: &Members,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    for (user, (membership, seq)) in members {
+        let Ok(user_id) = UserId::parse(user) else { continue };
+        if !local.contains(user_id.server_name().as_str()) {
+            continue;
+        }
+        match view.get(&USER_ROOM, &(&*bounded(user), room))? {
+            Some(row) if row.membership == *membership && row.seq == Some(*seq) => {
+                let is_in = *membership == Membership::Join;
+                if (is_in && (row.left_root.is_some() || row.forgotten))
+                    || (!is_in && row.was_joined != row.left_root.is_some())
+                {
+                    problem(format!("what {user} may still see of the room is not in order"));
+                }
+            }
+            _ => problem(format!("the room of {user} is not what the current state says")),
+        }
+    }
+    Ok(())
+}
