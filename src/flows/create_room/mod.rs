@@ -1,0 +1,3 @@
+//! Creating rooms.
+
+pub mod plan;
