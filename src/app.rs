@@ -7,6 +7,9 @@ use ruma::OwnedServerName;
 use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
+    ephemeral::typing::Typing,
+    graph::Graph,
+    rooms::Rooms,
     store::Store,
     users::Users,
 };
@@ -35,6 +38,12 @@ pub struct Handles {
     pub store: Store,
     /// Local accounts.
     pub users: Users,
+    /// The write side of rooms.
+    pub graph: Graph,
+    /// Views of rooms.
+    pub rooms: Rooms,
+    /// Who is typing.
+    pub typing: Typing,
 }
 
 impl From<Handles> for App {

@@ -4,11 +4,18 @@ use ::http::StatusCode;
 
 use crate::{
     flows::{
-        account::AccountError, login::LoginError, logout::LogoutError, refresh::RefreshError, register::RegisterError,
+        account::AccountError,
+        create_room::{CreateRoomError, PlanError},
+        login::LoginError,
+        logout::LogoutError,
+        refresh::RefreshError,
+        register::RegisterError,
+        room_error::RoomError,
         set_profile::SetProfileError,
     },
     http::Refusal,
     push::RulesError,
+    rooms::{access::AccessError, receipts::ReceiptError},
     store::{CommitError, EngineError, ReadError},
     users::{
         PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
@@ -223,6 +230,67 @@ impl From<SetProfileError> for Refusal {
             SetProfileError::Profile(error) => error.into(),
             SetProfileError::Read(error) => error.into(),
             SetProfileError::Commit(error) => error.into(),
+        }
+    }
+}
+
+// rooms
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::NotInRoom => Self::forbidden(error.to_string()),
+            AccessError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReceiptError> for Refusal {
+    fn from(error: ReceiptError) -> Self {
+        match error {
+            ReceiptError::OtherThread => Self::invalid_param(error.to_string()),
+            ReceiptError::Read(error) => error.into(),
+            ReceiptError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<RoomError> for Refusal {
+    fn from(error: RoomError) -> Self {
+        match error {
+            RoomError::UnknownRoom | RoomError::UnknownUser | RoomError::UnknownEvent | RoomError::UnknownAlias => {
+                Self::not_found(error.to_string())
+            }
+            RoomError::NotInRoom | RoomError::Forbidden(_) => Self::forbidden(error.to_string()),
+            RoomError::NotForGuests => Self::guest_forbidden(),
+            RoomError::InviteBlocked => forbidden("M_INVITE_BLOCKED", &error),
+            RoomError::NoThirdPartyInvites => forbidden("M_THREEPID_DENIED", &error),
+            RoomError::DuplicateAnnotation => bad_request("M_DUPLICATE_ANNOTATION", &error),
+            RoomError::BadAlias(_) => bad_request("M_BAD_ALIAS", &error),
+            RoomError::InvalidParam(_) => Self::invalid_param(error.to_string()),
+            RoomError::BadContent(_) => Self::bad_json(error.to_string()),
+            RoomError::TooLarge(_) => Self::too_large(error.to_string()),
+            RoomError::BadState(_) => Self::unknown(error.to_string()),
+            RoomError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(1)),
+            RoomError::Graph(error) => Self::internal(&error),
+            RoomError::Receipt(error) => error.into(),
+            RoomError::AccountData(error) => error.into(),
+            RoomError::Read(error) => error.into(),
+            RoomError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<CreateRoomError> for Refusal {
+    fn from(error: CreateRoomError) -> Self {
+        match error {
+            CreateRoomError::Plan(PlanError::UnsupportedVersion(_)) => {
+                bad_request("M_UNSUPPORTED_ROOM_VERSION", &error)
+            }
+            CreateRoomError::Plan(_) | CreateRoomError::BadAlias => Self::invalid_param(error.to_string()),
+            CreateRoomError::AliasTaken => bad_request("M_ROOM_IN_USE", &error),
+            CreateRoomError::InvalidState(_) => bad_request("M_INVALID_ROOM_STATE", &error),
+            CreateRoomError::Room(error) => error.into(),
         }
     }
 }

@@ -3,11 +3,17 @@
 pub mod account;
 pub mod create_room;
 pub mod delete_device;
+pub mod join;
 pub mod login;
 pub mod logout;
+pub mod membership;
+pub mod receipts;
 pub mod refresh;
 pub mod register;
+pub mod room_error;
+pub mod send;
 pub mod set_profile;
+pub mod set_state;
 
 #[cfg(test)]
 mod tests;

@@ -55,8 +55,6 @@ impl Record for ReceiptRow {}
 pub(super) struct AliasRow {
     /// The room.
     pub(super) room: RoomNo,
-    /// Its id.
-    pub(super) room_id: String,
     /// The user who made it, and may remove it.
     pub(super) creator: String,
 }

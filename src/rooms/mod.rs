@@ -1,10 +1,12 @@
 //! Views over the graph: members, timeline, visibility, receipts; and the verbs that send into a room.
 
 pub mod access;
+pub mod aliases;
 pub mod content;
 pub mod events;
 pub mod filter;
 pub mod format;
+mod handle;
 mod keys;
 pub mod members;
 pub mod page_token;
@@ -15,4 +17,4 @@ pub mod sync_token;
 pub mod timeline;
 pub mod visibility;
 
-pub use self::keys::KEYSPACES;
+pub use self::{handle::Rooms, keys::KEYSPACES};

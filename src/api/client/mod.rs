@@ -2,14 +2,23 @@
 
 mod account;
 mod account_data;
+mod create_room;
 mod devices;
 mod filters;
 pub(super) mod login;
+mod members;
+mod membership;
+mod messages;
 mod not_offered;
 mod profile;
 mod push_rules;
 pub(super) mod raw;
+mod receipts;
 mod register;
+mod relations;
+mod room;
+mod send;
+mod state;
 mod uia;
 
 use crate::http::Routes;
@@ -18,11 +27,19 @@ use crate::http::Routes;
 pub fn routes(routes: &mut Routes) {
     account::routes(routes);
     account_data::routes(routes);
+    create_room::routes(routes);
     devices::routes(routes);
     filters::routes(routes);
     login::routes(routes);
+    members::routes(routes);
+    membership::routes(routes);
+    messages::routes(routes);
     not_offered::routes(routes);
     profile::routes(routes);
     push_rules::routes(routes);
+    receipts::routes(routes);
     register::routes(routes);
+    relations::routes(routes);
+    send::routes(routes);
+    state::routes(routes);
 }

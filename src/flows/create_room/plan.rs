@@ -9,11 +9,14 @@ use thiserror::Error;
 
 use crate::{
     event::{Rules, version},
+    flows::set_state::NewState,
     users::profile::MemberProfile,
 };
 
-/// The most events that a request may ask for, invites included.
-pub const MOST_EVENTS: usize = 1_000;
+/// Events that one commit holds; everything but invites must fit.
+pub const MOST_AT_ONCE: usize = 50;
+/// The most users that are invited at once.
+pub const MOST_INVITES: usize = 500;
 /// What the tombstone of a room of version 12 or later needs: more than `state_default`, so that only creators and
 /// those whom they trust can close a room for good.
 const TOMBSTONE: i64 = 150;
@@ -27,17 +30,6 @@ pub enum Preset {
     TrustedPrivateChat,
     /// Joined by anybody.
     PublicChat,
-}
-
-/// A state event that is to be sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewState {
-    /// Its type.
-    pub kind: String,
-    /// Its state key.
-    pub state_key: String,
-    /// Its content.
-    pub content: CanonicalJsonObject,
 }
 
 /// A room to be.
@@ -79,7 +71,7 @@ pub enum PlanError {
     #[error("{0}")]
     Invalid(&'static str),
     /// Too many events.
-    #[error("a room can't begin with more than {MOST_EVENTS} events")]
+    #[error("a room can't begin with more than {MOST_AT_ONCE} state events and {MOST_INVITES} invites")]
     TooMany,
 }
 
@@ -101,15 +93,14 @@ pub fn plan(wish: Wish) -> Result<Vec<NewState>, PlanError> {
     // What the preset says of the same, `initial_state` says better.
     events.extend(preset(wish.preset).into_iter().filter(|event| !wanted(&event.kind)));
     let named: Vec<NewState> = [name(&wish), topic(&wish)].into_iter().flatten().collect();
-    let overridden = |event: &NewState| {
-        event.state_key.is_empty() && named.iter().any(|named| named.kind == event.kind)
-    };
+    let overridden =
+        |event: &NewState| event.state_key.is_empty() && named.iter().any(|named| named.kind == event.kind);
     events.extend(wish.initial_state.iter().filter(|event| !overridden(event)).cloned());
     events.extend(named);
-    events.extend(wish.invite.iter().map(|(user_id, profile)| member(user_id, "invite", profile, wish.is_direct)));
-    if events.len() > MOST_EVENTS {
+    if events.len() > MOST_AT_ONCE || wish.invite.len() > MOST_INVITES {
         return Err(PlanError::TooMany);
     }
+    events.extend(wish.invite.iter().map(|(user_id, profile)| member(user_id, "invite", profile, wish.is_direct)));
     Ok(events)
 }
 
@@ -437,15 +428,12 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         let unknown = RoomVersionId::try_from("nope").unwrap();
-        assert_eq!(
-            plan(wish(unknown.clone(), Preset::PrivateChat)),
-            Err(PlanError::UnsupportedVersion(unknown))
-        );
+        assert_eq!(plan(wish(unknown.clone(), Preset::PrivateChat)), Err(PlanError::UnsupportedVersion(unknown)));
         let mut to_myself = wish(RoomVersionId::V11, Preset::PrivateChat);
         to_myself.invite = vec![(user_id!("@alice:a").to_owned(), MemberProfile::default())];
         assert!(matches!(plan(to_myself), Err(PlanError::Invalid(_))));
         let mut large = wish(RoomVersionId::V11, Preset::PrivateChat);
-        large.initial_state = vec![state("x.y", CanonicalJsonObject::new()); MOST_EVENTS];
+        large.initial_state = vec![state("x.y", CanonicalJsonObject::new()); MOST_AT_ONCE];
         assert_eq!(plan(large), Err(PlanError::TooMany));
     }
 }

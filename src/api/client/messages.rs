@@ -1,0 +1,215 @@
+//! `/rooms/{roomId}/messages`, `/context/{eventId}` and `/event/{eventId}`: history.
+
+use std::collections::BTreeMap;
+
+use ::http::Method;
+
+use super::{raw, room};
+use crate::{
+    app::App,
+    flows::room_error::RoomError,
+    graph::{Direction, Event, Place, Reader, RoomNo, Root},
+    http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
+    rooms::{
+        access::Access,
+        events::{self, Bundle, Seen},
+        filter::RoomEventFilter,
+        members,
+        page_token::{AnyToken, PageToken},
+        timeline::{self, PageQuery},
+    },
+    store::{ReadError, View},
+};
+
+/// Events of a page, or around an event, if the client does not say.
+const DEFAULT_LIMIT: usize = 10;
+/// State events that are read at once.
+const CHUNK: usize = 1_000;
+
+pub(super) fn routes(routes: &mut Routes) {
+    for version in room::VERSIONS {
+        let rooms = format!("/_matrix/client/{version}/rooms/{{room_id}}");
+        routes.raw(Method::GET, &format!("{rooms}/messages"), RateClass::Heavy, get_messages);
+        routes.raw(Method::GET, &format!("{rooms}/context/{{event_id}}"), RateClass::Heavy, get_context);
+        routes.raw(Method::GET, &format!("{rooms}/event/{{event_id}}"), RateClass::Light, get_event);
+    }
+}
+
+async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
+    let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
+    let direction = match request.query_value("dir").as_deref() {
+        Some("b") => Direction::Backward,
+        Some("f") => Direction::Forward,
+        Some(_) => return Err(Refusal::invalid_param("`dir` must be `b` or `f`")),
+        None => return Err(Refusal::missing_param("`dir` is missing")),
+    };
+    let from = room::token("from", request.query_value("from").as_deref())?;
+    let to = room::token("to", request.query_value("to").as_deref())?;
+    let filter = room::filter(&request)?;
+    let limit = limit(&request, &filter)?.max(1);
+    let read = app.rooms.read(move |reader, view| {
+        let Access { room, head, mut eyes } = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let wanted = filter.allows_room(room_id.as_str());
+        let query = PageQuery { from, to, direction, limit, filter: &filter };
+        let page = timeline::page(reader, view, room, &mut eyes, &query)?;
+        let seen = if wanted { page.chunk } else { Vec::new() };
+        let chunk = events::write(reader, view, &mut eyes, &recipient, (&seen, Some(&room_id), Bundle::All))?;
+        let state = match seen.first() {
+            Some(first) if filter.lazy_load_members => {
+                let root =
+                    if first.event.meta.root_before.is_empty() { head.root } else { first.event.meta.root_before };
+                let members = members::of_senders(reader, view, (room, root), seen.iter().map(|seen| &seen.event))?;
+                events::write_state(reader, view, &recipient, &members, Some(&room_id))?
+            }
+            _ => Vec::new(),
+        };
+        Ok::<_, RoomError>(room::reply(|reply| {
+            reply.array("chunk", |array| room::all(array, &chunk));
+            reply.value("start", &page.start.encode());
+            if let Some(end) = page.end {
+                reply.value("end", &end.encode());
+            }
+            if filter.lazy_load_members {
+                reply.array("state", |array| room::all(array, &state));
+            }
+        }))
+    });
+    Ok(Json::text(read.await?))
+}
+
+/// The smaller of the two limits that a client may give.
+fn limit(request: &RawRequest, filter: &RoomEventFilter) -> Result<usize, Refusal> {
+    let by_filter = filter.event.limit.map(room::cut);
+    let by_query = room::limit(request, by_filter.unwrap_or(DEFAULT_LIMIT))?;
+    Ok(by_filter.map_or(by_query, |by_filter| by_filter.min(by_query)))
+}
+
+async fn get_event(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
+    let (room_id, event_id) = (raw::room_id(&request)?, room::event_id(&request)?);
+    let recipient = room::recipient(&app, &caller);
+    let read = app.rooms.read(move |reader, view| {
+        let mut access =
+            Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
+        let seen = find(reader, view, &mut access, &event_id)?;
+        let one = (std::slice::from_ref(&seen), Some(&*room_id), Bundle::All);
+        let written = events::write(reader, view, &mut access.eyes, &recipient, one)?;
+        Ok::<_, RoomError>(written.into_iter().next().unwrap_or_default())
+    });
+    Ok(Json::text(read.await?))
+}
+
+/// An event of the room that the user may see.
+fn find(reader: &Reader, view: &View<'_>, access: &mut Access, event_id: &ruma::EventId) -> Result<Seen, RoomError> {
+    let event = reader.event_in(view, access.room, event_id)?.ok_or(RoomError::UnknownEvent)?;
+    let membership = access.eyes.look_at(reader, view, &event)?.ok_or(RoomError::UnknownEvent)?;
+    Ok(Seen { event, membership })
+}
+
+/// Whether there is such a room is not said to those who may not see the event either.
+fn hidden(error: RoomError) -> RoomError {
+    match error {
+        RoomError::NotInRoom => RoomError::UnknownEvent,
+        other => other,
+    }
+}
+
+async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
+    let (room_id, event_id) = (raw::room_id(&request)?, room::event_id(&request)?);
+    let recipient = room::recipient(&app, &caller);
+    let filter = room::filter(&request)?;
+    let limit = limit(&request, &filter)?;
+    let read = app.rooms.read(move |reader, view| {
+        let mut access =
+            Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
+        let seen = find(reader, view, &mut access, &event_id)?;
+        let around = around(reader, view, &mut access, &seen.event, (limit, &filter))?;
+        let mut write = |seen: &[Seen]| {
+            events::write(reader, view, &mut access.eyes, &recipient, (seen, Some(&room_id), Bundle::All))
+        };
+        let (before, after) = (write(&around.before)?, write(&around.after)?);
+        let event = write(std::slice::from_ref(&seen))?.into_iter().next().unwrap_or_default();
+        let all = || around.before.iter().chain([&seen]).chain(&around.after).map(|seen| &seen.event);
+        let last = around.after.last().unwrap_or(&seen);
+        let state = state_at(reader, view, access.room, &last.event, (&filter, &mut all()))?;
+        let state = events::write_state(reader, view, &recipient, &state, Some(&room_id))?;
+        Ok::<_, RoomError>(room::reply(|reply| {
+            reply.value("start", &around.start.encode());
+            reply.value("end", &around.end.encode());
+            reply.array("events_before", |array| room::all(array, &before));
+            reply.raw("event", &event);
+            reply.array("events_after", |array| room::all(array, &after));
+            reply.array("state", |array| room::all(array, &state));
+        }))
+    });
+    Ok(Json::text(read.await?))
+}
+
+/// What lies around an event.
+struct Around {
+    /// Youngest first.
+    before: Vec<Seen>,
+    /// Oldest first.
+    after: Vec<Seen>,
+    start: PageToken,
+    end: PageToken,
+}
+
+fn around(
+    reader: &Reader,
+    view: &View<'_>,
+    access: &mut Access,
+    event: &Event,
+    (limit, filter): (usize, &RoomEventFilter),
+) -> Result<Around, ReadError> {
+    let (place, bound) = (Place { depth: event.meta.depth, tie: event.meta.tie }, view.horizon());
+    let (start, end) = (PageToken::before(place, bound), PageToken::behind(place, bound));
+    let mut page = |from: PageToken, direction, limit| -> Result<_, ReadError> {
+        if limit == 0 {
+            return Ok((Vec::new(), from));
+        }
+        let query = PageQuery { from: Some(AnyToken::Page(from)), to: None, direction, limit, filter };
+        let page = timeline::page(reader, view, access.room, &mut access.eyes, &query)?;
+        // Where the page came to, or the end of history that way.
+        let last = page.chunk.last().map(|seen| Place { depth: seen.event.meta.depth, tie: seen.event.meta.tie });
+        let reached = page.end.or_else(|| match direction {
+            Direction::Backward => last.map(|last| PageToken::before(last, bound)),
+            Direction::Forward => last.map(|last| PageToken::behind(last, bound)),
+        });
+        Ok((page.chunk, reached.unwrap_or(from)))
+    };
+    // The event itself counts as one of the limit; of an even rest both sides get the same.
+    let half = limit / 2;
+    let (before, start) = page(start, Direction::Backward, half)?;
+    let (after, end) = page(end, Direction::Forward, limit.saturating_sub(half))?;
+    Ok(Around { before, after, start, end })
+}
+
+/// The state after an event; with lazy-loading, of members only those that sent what is returned.
+fn state_at<'a>(
+    reader: &Reader,
+    view: &View<'_>,
+    room: RoomNo,
+    last: &Event,
+    (filter, shown): (&RoomEventFilter, &mut dyn Iterator<Item = &'a Event>),
+) -> Result<Vec<Event>, ReadError> {
+    let root: Root = last.meta.root_before;
+    let mut state = BTreeMap::new();
+    for chunk in reader.state(view, room, root)?.chunks(CHUNK) {
+        let wanted: Vec<_> = chunk.iter().map(|(_, seq)| (room, *seq)).collect();
+        for event in reader.events(view, &wanted)?.into_iter().flatten() {
+            if filter.lazy_load_members && event.kind == "m.room.member" {
+                continue;
+            }
+            state.insert((event.kind.clone(), event.state_key.clone()), event);
+        }
+    }
+    if filter.lazy_load_members {
+        for event in members::of_senders(reader, view, (room, root), shown)? {
+            state.insert((event.kind.clone(), event.state_key.clone()), event);
+        }
+    }
+    if last.state_key.is_some() {
+        state.insert((last.kind.clone(), last.state_key.clone()), last.clone());
+    }
+    Ok(state.into_values().filter(|event| timeline::wants(filter, event)).collect())
+}

@@ -1,0 +1,96 @@
+//! What the endpoints of rooms share: reading their requests, writing their replies.
+
+use ruma::{EventId, OwnedEventId};
+
+use crate::{
+    app::App,
+    base::json_writer::{Array, Object},
+    flows::send::Sender,
+    http::{Caller, CallerKind, RawRequest, Refusal},
+    rooms::{events::Recipient, filter::RoomEventFilter, page_token::AnyToken},
+};
+
+/// Versions of the path under which the endpoints of rooms stand that are read by hand.
+pub(super) const VERSIONS: [&str; 2] = ["r0", "v3"];
+/// The most events of one page.
+const MOST: u64 = 1_000;
+
+/// Who sends, of a caller.
+pub(super) fn sender(caller: &Caller) -> Sender {
+    Sender {
+        user_id: caller.user_id.clone(),
+        device_id: caller.device_id.clone(),
+        is_admin: caller.is_admin,
+        is_guest: is_guest(caller),
+    }
+}
+
+/// Whether the caller is a guest.
+pub(super) fn is_guest(caller: &Caller) -> bool {
+    caller.kind == CallerKind::Guest
+}
+
+/// Refuses guests (client-server API, "Guest Access", has the list of what they may).
+pub(super) fn no_guests(caller: &Caller) -> Result<(), Refusal> {
+    if is_guest(caller) { Err(Refusal::guest_forbidden()) } else { Ok(()) }
+}
+
+/// Whom events are written for, of a caller.
+pub(super) fn recipient(app: &App, caller: &Caller) -> Recipient {
+    Recipient { user_id: caller.user_id.clone(), device_id: caller.device_id.clone(), now: app.clock.now() }
+}
+
+/// The event of the path.
+pub(super) fn event_id(request: &RawRequest) -> Result<OwnedEventId, Refusal> {
+    EventId::parse(request.arg("event_id")?).map_err(|_| Refusal::invalid_param("this is no event id"))
+}
+
+/// `limit`, cut to what is served at once.
+pub(super) fn limit(request: &RawRequest, default: usize) -> Result<usize, Refusal> {
+    let Some(limit) = request.query_value("limit") else { return Ok(default) };
+    let is_number = !limit.is_empty() && limit.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        return Err(Refusal::invalid_param("`limit` must be a number of 0 or more"));
+    }
+    // Digits that are no u64 are a large number all the same.
+    Ok(cut(limit.parse().unwrap_or(u64::MAX)))
+}
+
+/// A number of events that is asked for, cut to what is served at once.
+pub(super) fn cut(limit: u64) -> usize {
+    usize::try_from(limit.min(MOST)).unwrap_or_default()
+}
+
+/// `filter`, as JSON.
+pub(super) fn filter(request: &RawRequest) -> Result<RoomEventFilter, Refusal> {
+    let Some(filter) = request.query_value("filter").filter(|filter| !filter.is_empty()) else {
+        return Ok(RoomEventFilter::default());
+    };
+    // serde reads an array as a struct too, field by field.
+    if !filter.trim_start().starts_with('{') {
+        return Err(Refusal::invalid_param("`filter` must be a JSON object"));
+    }
+    serde_json::from_str(&filter).map_err(|error| Refusal::invalid_param(format!("`filter`: {error}")))
+}
+
+/// A token of a query parameter.
+pub(super) fn token(name: &str, token: Option<&str>) -> Result<Option<AnyToken>, Refusal> {
+    let token = token.filter(|token| !token.is_empty()).map(AnyToken::decode).transpose();
+    token.map_err(|_| Refusal::invalid_param(format!("`{name}` is no token of this server")))
+}
+
+/// A reply, written member by member.
+pub(super) fn reply(members: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut object = Object::begin(&mut out);
+    members(&mut object);
+    object.end();
+    out
+}
+
+/// Writes items that are JSON already.
+pub(super) fn all(array: &mut Array<'_>, items: &[Vec<u8>]) {
+    for item in items {
+        array.raw(item);
+    }
+}

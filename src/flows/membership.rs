@@ -1,0 +1,195 @@
+//! Changing who is in a room: invites, kicks, bans and their ends, leaving, knocking, forgetting.
+
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId,
+    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
+};
+
+use super::{
+    join::{self, Joining},
+    room_error::RoomError,
+    send::Sender,
+    set_state::{self, NewState},
+};
+use crate::{
+    app::App,
+    graph::{Membership, Reader, RoomNo},
+    rooms::{aliases, content},
+    store::{Batch, ReadError, View},
+    users::{
+        account_data, accounts,
+        profile::{self, MemberProfile},
+    },
+};
+
+const MEMBER: &str = "m.room.member";
+
+/// What a user does to another's (or their own) membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Asks somebody in.
+    Invite,
+    /// Puts somebody out.
+    Kick,
+    /// Puts somebody out and keeps them out.
+    Ban,
+    /// Ends a ban.
+    Unban,
+    /// Goes, or rejects an invite, or takes back a knock.
+    Leave,
+    /// Asks to be let in.
+    Knock,
+}
+
+/// Changes a membership.
+pub async fn change(
+    app: &App,
+    user_id: &UserId,
+    room_id: OwnedRoomId,
+    (act, target): (Act, OwnedUserId),
+    reason: Option<String>,
+) -> Result<(), RoomError> {
+    let (whose, whom, id) = (user_id.to_owned(), target.clone(), room_id);
+    let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &id, (&whose, act, &whom));
+    let Some((room, profile)) = app.rooms.read(check).await? else { return Ok(()) };
+    let membership = match act {
+        Act::Invite => Membership::Invite,
+        Act::Ban => Membership::Ban,
+        Act::Kick | Act::Unban | Act::Leave => Membership::Leave,
+        Act::Knock => Membership::Knock,
+    };
+    let content = member_content(membership, &profile, reason);
+    set_state::put(app, user_id, room, member_state(&target, content)).await.map(|_| ())
+}
+
+/// The state event of a user's membership.
+pub(super) fn member_state(user_id: &UserId, content: CanonicalJsonObject) -> NewState {
+    NewState { kind: MEMBER.to_owned(), state_key: user_id.to_string(), content }
+}
+
+/// The content of a member event.
+pub(super) fn member_content(
+    membership: Membership,
+    profile: &MemberProfile,
+    reason: Option<String>,
+) -> CanonicalJsonObject {
+    let fields = [
+        ("membership", Some(membership.as_str().to_owned())),
+        ("displayname", profile.displayname.clone()),
+        ("avatar_url", profile.avatar_url.clone()),
+        ("reason", reason),
+    ];
+    let present = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    present.map(|(name, value)| (name.to_owned(), CanonicalJsonValue::String(value))).collect()
+}
+
+/// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.
+/// `None` when there is nothing to do.
+fn check(
+    reader: &Reader,
+    view: &View<'_>,
+    room_id: &RoomId,
+    (user_id, act, target): (&UserId, Act, &UserId),
+) -> Result<Option<(RoomNo, MemberProfile)>, RoomError> {
+    let room = reader.room_no(view, room_id)?.ok_or(RoomError::UnknownRoom)?;
+    let forbidden = |why: &str| Err(RoomError::Forbidden(why.to_owned()));
+    let now = reader.member(view, room, target)?.map(|member| member.membership);
+    let profile = match (act, now) {
+        (Act::Leave, Some(Membership::Leave)) => return Ok(None),
+        (Act::Leave, None) => return Err(RoomError::NotInRoom),
+        (Act::Kick, None | Some(Membership::Leave | Membership::Ban)) => {
+            return forbidden("this user is not in the room");
+        }
+        (Act::Unban, None | Some(Membership::Leave | Membership::Invite | Membership::Join | Membership::Knock)) => {
+            return forbidden("this user is not banned");
+        }
+        (Act::Kick | Act::Ban | Act::Unban | Act::Leave, _) => MemberProfile::default(),
+        (Act::Invite, _) => {
+            check_invitee(view, user_id, target)?;
+            profile::get(view, target)?.for_members()
+        }
+        (Act::Knock, _) => profile::get(view, target)?.for_members(),
+    };
+    let is_joined = || {
+        let row = reader.user_room(view, user_id, room)?;
+        Ok::<_, ReadError>(row.is_some_and(|row| row.membership == Membership::Join))
+    };
+    if matches!(act, Act::Invite | Act::Kick | Act::Ban | Act::Unban) && !is_joined()? {
+        return Err(RoomError::NotInRoom);
+    }
+    Ok(Some((room, profile)))
+}
+
+/// Whether this user can be invited at all.
+pub(super) fn check_invitee(view: &View<'_>, inviter: &UserId, invitee: &UserId) -> Result<(), RoomError> {
+    if invitee.server_name() != inviter.server_name() {
+        let why = format!("{} is on another server, which this one can't reach yet", invitee);
+        return Err(RoomError::Forbidden(why));
+    }
+    let account = accounts::get(view, invitee)?;
+    if account.is_none_or(|account| account.deactivated) {
+        return Err(RoomError::UnknownUser);
+    }
+    let permission = account_data::get(view, invitee, None, "m.invite_permission_config")?;
+    let action = permission.and_then(|permission| content::text(permission.as_bytes(), "default_action"));
+    if action.as_deref() == Some("block") { Err(RoomError::InviteBlocked) } else { Ok(()) }
+}
+
+/// Changes a membership as `PUT /state/m.room.member/…` says it; the sender is in the room, or it is their own.
+pub(super) async fn set_by_state(
+    app: &App,
+    sender: &Sender,
+    room: RoomNo,
+    state: NewState,
+) -> Result<OwnedEventId, RoomError> {
+    let user_id = &sender.user_id;
+    let bad = |what: &str| RoomError::BadContent(what.to_owned());
+    let membership = state.content.get("membership").and_then(CanonicalJsonValue::as_str);
+    let membership = membership.and_then(Membership::parse).ok_or_else(|| bad("`membership` is none"))?;
+    let target = UserId::parse(&state.state_key).map_err(|_| bad("the state key is no user id"))?;
+    if state.content.contains_key("third_party_invite") {
+        return Err(RoomError::NoThirdPartyInvites);
+    }
+    match membership {
+        Membership::Join if target == *user_id => {
+            let joining = Joining { user_id: target, is_guest: sender.is_guest };
+            join::join_with(app, room, joining, state.content).await
+        }
+        Membership::Invite => {
+            let (inviter, invitee) = (user_id.clone(), target);
+            app.rooms.read(move |_, view| check_invitee(view, &inviter, &invitee)).await?;
+            set_state::put(app, user_id, room, state).await
+        }
+        _ => set_state::put(app, user_id, room, state).await,
+    }
+}
+
+/// The room that an id or an alias of this server names.
+pub async fn resolve(app: &App, named: OwnedRoomOrAliasId) -> Result<OwnedRoomId, RoomError> {
+    let find = move |reader: &Reader, view: &View<'_>| {
+        let alias = match <&RoomId>::try_from(&*named) {
+            Ok(room_id) => return Ok(room_id.to_owned()),
+            Err(alias) => alias,
+        };
+        let alias = aliases::get(view, alias)?.ok_or(RoomError::UnknownAlias)?;
+        Ok(reader.head(view, alias.room)?.ok_or(RoomError::UnknownAlias)?.room_id)
+    };
+    app.rooms.read(find).await
+}
+
+/// Forgets a room that the user has left.
+pub async fn forget(app: &App, user_id: &UserId, room_id: OwnedRoomId) -> Result<(), RoomError> {
+    let (user_id, reader) = (user_id.to_owned(), app.rooms.reader().clone());
+    let forget = move |view: &View<'_>, batch: &mut Batch| {
+        let room = reader.room_no(view, &room_id)?.ok_or(RoomError::UnknownRoom)?;
+        let row = reader.user_room(view, &user_id, room)?.ok_or(RoomError::UnknownRoom)?;
+        match row.membership {
+            Membership::Leave | Membership::Ban => crate::graph::forget(batch, &user_id, room, &row),
+            Membership::Join | Membership::Invite | Membership::Knock => {
+                return Err(RoomError::BadState(format!("{user_id} is in the room")));
+            }
+        }
+        Ok(())
+    };
+    app.users.change(forget).await
+}

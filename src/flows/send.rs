@@ -1,0 +1,213 @@
+//! Sending a message into a room, and redacting.
+//!
+//! A request with a transaction id is done once: the answer is written in the commit of the event, and given again to
+//! whoever repeats the request, also at the same time, after a restart, or from another process.
+
+use ruma::{
+    EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, canonical_json::CanonicalJsonObject,
+};
+
+use super::room_error::RoomError;
+use crate::{
+    app::App,
+    event::{
+        Pdu,
+        power::{Action, PowerLevels},
+        version,
+    },
+    graph::{Direction, Event, Head, LocalEcho, Membership, Proposal, Reader, RoomNo, SendError},
+    rooms::content::RelatesTo,
+    store::{ReadError, View},
+    users::txn::{self, TxnKey},
+};
+
+/// How often a request is looked at again when it was answered meanwhile.
+const TRIES: usize = 3;
+/// Reactions to one event that are looked through for the same one.
+const MOST_REACTIONS: usize = 500;
+const REDACTION: &str = "m.room.redaction";
+
+/// Who sends.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The device that the access token belongs to.
+    pub device_id: Option<OwnedDeviceId>,
+    /// An administrator of this server.
+    pub is_admin: bool,
+    /// A guest.
+    pub is_guest: bool,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its type.
+    pub kind: String,
+    /// Its content.
+    pub content: CanonicalJsonObject,
+    /// The event to redact, if it is a redaction.
+    pub redacts: Option<OwnedEventId>,
+}
+
+impl Message {
+    /// A message as `/send` carries it: a redaction says in its content what it redacts, in every room version.
+    pub fn new(kind: String, mut content: CanonicalJsonObject) -> Result<Self, RoomError> {
+        if kind != REDACTION {
+            return Ok(Self { kind, content, redacts: None });
+        }
+        let redacts = content.remove("redacts");
+        let redacts = redacts.as_ref().and_then(|redacts| redacts.as_str());
+        let target = redacts.and_then(|redacts| EventId::parse(redacts).ok());
+        let target = target.ok_or_else(|| RoomError::BadContent("`redacts` must be the id of an event".to_owned()))?;
+        Ok(Self { kind, content, redacts: Some(target) })
+    }
+
+    /// A redaction.
+    pub fn redaction(target: OwnedEventId, content: CanonicalJsonObject) -> Self {
+        Self { kind: REDACTION.to_owned(), content, redacts: Some(target) }
+    }
+}
+
+/// A request that may be repeated: its transaction id, and the endpoint that it belongs to.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The endpoint, by method and path (without the transaction id).
+    pub endpoint: String,
+    /// The transaction id.
+    pub txn_id: String,
+}
+
+enum Ready {
+    Answered(OwnedEventId),
+    To(RoomNo),
+}
+
+/// Sends a message, once for a transaction id.
+pub async fn send(
+    app: &App,
+    sender: &Sender,
+    room_id: OwnedRoomId,
+    message: Message,
+    transaction: Transaction,
+) -> Result<OwnedEventId, RoomError> {
+    // Without a device (nobody but application services have none) the transaction belongs to the user.
+    let device_id = sender.device_id.clone().unwrap_or_else(|| "".into());
+    let key = TxnKey::new(&sender.user_id, &device_id, &transaction.endpoint, &transaction.txn_id);
+    for _ in 0..TRIES {
+        let (checked, whose, id, wanted) = (key.clone(), sender.clone(), room_id.clone(), message.clone());
+        let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &checked, (&whose, &id, &wanted));
+        let room = match app.rooms.read(check).await? {
+            Ready::Answered(event_id) => return Ok(event_id),
+            Ready::To(room) => room,
+        };
+        let (recorded, now) = (key.clone(), app.clock.now());
+        let mut proposal = proposal(&sender.user_id, message.clone());
+        if let Some(device_id) = &sender.device_id {
+            let (device_id, transaction_id) = (device_id.to_string(), transaction.txn_id.clone());
+            proposal = proposal.from_request(LocalEcho { device_id, transaction_id });
+        }
+        let proposal = proposal.with_rider(move |placed, batch| {
+            txn::record(batch, &recorded, placed.event_id.as_bytes().to_vec(), now);
+        });
+        match app.graph.send(room, vec![proposal]).await {
+            Ok(placed) => return placed.into_iter().next().map(|placed| placed.event_id).ok_or(RoomError::Busy),
+            // The same request was answered while this one waited.
+            Err(SendError::Rider) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RoomError::Busy)
+}
+
+fn proposal(sender: &UserId, message: Message) -> Proposal {
+    match message.redacts {
+        Some(target) => Proposal::redaction(sender.to_owned(), target, message.content),
+        None => Proposal::message(sender.to_owned(), message.kind, message.content),
+    }
+}
+
+/// What must hold before the graph is asked: the request is new, the sender in the room, the message one that this server
+/// sends. The auth rules are the graph's.
+fn check(
+    reader: &Reader,
+    view: &View<'_>,
+    key: &TxnKey,
+    (sender, room_id, message): (&Sender, &OwnedRoomId, &Message),
+) -> Result<Ready, RoomError> {
+    if let Some(answer) = txn::recorded(view, key)? {
+        let event_id = String::from_utf8(answer).ok().and_then(|answer| EventId::parse(answer).ok());
+        if let Some(event_id) = event_id {
+            return Ok(Ready::Answered(event_id));
+        }
+    }
+    let (room, head) = reader.room(view, room_id)?.ok_or(RoomError::NotInRoom)?;
+    let joined = reader.user_room(view, &sender.user_id, room)?.is_some_and(|row| row.membership == Membership::Join);
+    if !joined {
+        return Err(RoomError::NotInRoom);
+    }
+    match &message.redacts {
+        Some(target) => may_redact(reader, view, (room, &head), sender, target)?,
+        None => is_no_duplicate(reader, view, room, (&sender.user_id, message))?,
+    }
+    Ok(Ready::To(room))
+}
+
+/// The auth rules let a server redact whatever its own users sent; which of its users may is for it to say: the sender,
+/// who has the power, and (client-server API, `PUT /redact`) its administrators.
+fn may_redact(
+    reader: &Reader,
+    view: &View<'_>,
+    (room, head): (RoomNo, &Head),
+    sender: &Sender,
+    target: &EventId,
+) -> Result<(), RoomError> {
+    let target = reader.event_in(view, room, target)?.filter(Event::is_accepted).ok_or(RoomError::UnknownEvent)?;
+    if target.sender == sender.user_id {
+        return Ok(());
+    }
+    if sender.is_admin && target.sender.server_name() == sender.user_id.server_name() {
+        return Ok(());
+    }
+    match power_levels(reader, view, (room, head))? {
+        Some(levels) if levels.of(&sender.user_id) >= levels.to(Action::Redact) => Ok(()),
+        _ => Err(RoomError::Forbidden("you may not redact what others sent here".to_owned())),
+    }
+}
+
+/// The power levels of a room's current state; `None` if the room has no create event that can be read.
+pub(super) fn power_levels(
+    reader: &Reader,
+    view: &View<'_>,
+    (room, head): (RoomNo, &Head),
+) -> Result<Option<PowerLevels>, ReadError> {
+    let Some(rules) = version::rules(&head.room_version) else { return Ok(None) };
+    let pdu = |event: Event| Pdu::from_stored(event.body.event_id, event.body.pdu, rules).ok();
+    let create = reader.state_event(view, room, head.root, "m.room.create", "")?.and_then(pdu);
+    let levels = reader.state_event(view, room, head.root, "m.room.power_levels", "")?.and_then(pdu);
+    Ok(create.map(|create| PowerLevels::new(&create, levels.as_ref(), rules)))
+}
+
+/// Client-server API, "Avoiding duplicate annotations".
+fn is_no_duplicate(
+    reader: &Reader,
+    view: &View<'_>,
+    room: RoomNo,
+    (user_id, message): (&UserId, &Message),
+) -> Result<(), RoomError> {
+    const ANNOTATION: &str = "m.annotation";
+    let wanted = RelatesTo::of(&crate::event::json::to_bytes(&message.content));
+    let Some(wanted) = wanted.filter(|relation| relation.rel_type == ANNOTATION) else { return Ok(()) };
+    let Ok(target) = EventId::parse(&wanted.event_id) else { return Ok(()) };
+    let Some(target) = reader.event_in(view, room, &target)? else { return Ok(()) };
+    let rows = reader.relations(view, room, target.seq, Some(ANNOTATION), None, Direction::Backward, MOST_REACTIONS)?;
+    let events = reader.events(view, &rows.rows.iter().map(|(_, seq)| (room, *seq)).collect::<Vec<_>>())?;
+    let same = |event: &Event| {
+        event.sender == *user_id
+            && event.kind == message.kind
+            && event.meta.redacted_by.is_none()
+            && RelatesTo::of(event.content()).is_some_and(|relation| relation.key == wanted.key)
+    };
+    if events.iter().flatten().any(same) { Err(RoomError::DuplicateAnnotation) } else { Ok(()) }
+}

@@ -1,0 +1,46 @@
+//! The handle on rooms, for those who read them.
+
+use std::fmt;
+
+use crate::{
+    graph::Reader,
+    store::{ReadError, Store, View},
+};
+
+/// Reads rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    store: Store,
+    reader: Reader,
+}
+
+impl Rooms {
+    /// The rooms in `store`, read through the graph's `reader`.
+    pub fn new(store: Store, reader: Reader) -> Self {
+        Self { store, reader }
+    }
+
+    /// Reads from one snapshot; see [`Store::read`].
+    pub async fn read<T, E>(
+        &self,
+        closure: impl Fn(&Reader, &View<'_>) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<ReadError> + Send + 'static,
+    {
+        let reader = self.reader.clone();
+        self.store.read(move |view| closure(&reader, view)).await
+    }
+
+    /// The graph's reader, for a closure of one's own.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rooms")
+    }
+}
