@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::App,
-    graph::{Membership, Reader, RoomNo},
+    graph::{self, Membership, Reader, RoomNo},
     rooms::{aliases, content},
     store::{Batch, ReadError, View},
     users::{
@@ -182,12 +182,9 @@ pub async fn forget(app: &App, user_id: &UserId, room_id: OwnedRoomId) -> Result
     let (user_id, reader) = (user_id.to_owned(), app.rooms.reader().clone());
     let forget = move |view: &View<'_>, batch: &mut Batch| {
         let room = reader.room_no(view, &room_id)?.ok_or(RoomError::UnknownRoom)?;
-        let row = reader.user_room(view, &user_id, room)?.ok_or(RoomError::UnknownRoom)?;
-        match row.membership {
-            Membership::Leave | Membership::Ban => crate::graph::forget(batch, &user_id, room, &row),
-            Membership::Join | Membership::Invite | Membership::Knock => {
-                return Err(RoomError::BadState(format!("{user_id} is in the room")));
-            }
+        reader.user_room(view, &user_id, room)?.ok_or(RoomError::UnknownRoom)?;
+        if !graph::forget(view, room, &user_id, batch)? {
+            return Err(RoomError::BadState(format!("{user_id} is in the room")));
         }
         Ok(())
     };

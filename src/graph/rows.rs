@@ -116,6 +116,8 @@ pub struct UserRoom {
     pub position: Position,
     /// For a user who left or was banned: the state that includes the leave, the last that they may see of the room.
     pub left_root: Option<Root>,
+    /// The commit by which they left, which a later ban or a declined invite does not move; with `left_root`.
+    pub left_at: Option<Position>,
     /// The user was in the room before leaving (and was not only invited, or knocking).
     pub was_joined: bool,
     /// The user has forgotten the room.

@@ -90,9 +90,9 @@ impl Standing {
     /// Reads it.
     pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Self, ReadError> {
         let Some(row) = reader.user_room(view, user_id, room)? else { return Ok(Self::Outside) };
-        Ok(match (row.membership, row.left_root) {
+        Ok(match (row.membership, row.left_root.zip(row.left_at)) {
             (Membership::Join, _) => Self::Joined,
-            (_, Some(root)) if row.was_joined && !row.forgotten => Self::Left { at: row.position, root },
+            (_, Some((root, at))) if !row.forgotten => Self::Left { at, root },
             _ => Self::Outside,
         })
     }
@@ -106,8 +106,8 @@ impl Standing {
         }
     }
 
-    /// Whether the event came when the user was gone already: then only what anybody may read is for them, whatever the
-    /// graph says of their membership.
+    /// Whether the event came when the user was gone already: then it is not for them as a member, whatever branch of
+    /// the graph it comes from.
     fn left_before(self, event: &Event) -> bool {
         match self {
             Self::Left { at, .. } => !event.meta.tie.is_backfilled() && event.meta.position() > at,
@@ -176,16 +176,22 @@ impl Eyes {
         if event.room != self.room || !event.is_accepted() {
             return Ok(None);
         }
-        let before = self.moment(reader, view, event.meta.root_before)?;
+        let mut before = self.moment(reader, view, event.meta.root_before)?;
         let mut after = before;
         if event.is_state(HISTORY_VISIBILITY, "") {
             after.visibility = HistoryVisibility::of(Some(event.content()));
         } else if event.is_state(MEMBER, self.user_id.as_str()) {
             after.membership = membership_in(Some(event.content()));
         }
-        let public = [before, after].iter().any(|moment| moment.visibility == HistoryVisibility::WorldReadable);
+        if self.standing.left_before(event) {
+            for moment in [&mut before, &mut after] {
+                if moment.membership == Membership::Join {
+                    moment.membership = Membership::Leave;
+                }
+            }
+        }
         let sees = may_see(before, after, self.standing.joined_after(event));
-        Ok((sees && (public || !self.standing.left_before(event))).then_some(after.membership))
+        Ok(sees.then_some(after.membership))
     }
 }
 

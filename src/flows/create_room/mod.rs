@@ -89,7 +89,7 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
     if let Some(create) = proposals.first_mut() {
         create.rider = Some(Arc::new(directory));
     }
-    let created = app.graph.create(&new.version, proposals).await.map_err(refused)?;
+    let created = app.graph.create(new.version, proposals).await.map_err(refused)?;
     let mut later = later.into_iter().peekable();
     while later.peek().is_some() {
         let chunk = later.by_ref().take(MOST_AT_ONCE).collect();

@@ -109,19 +109,21 @@ impl Draft<'_, '_> {
 fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Seq>, root_after: Root) -> UserRoom {
     let was_in = old.is_some_and(|old| old.membership == Membership::Join);
     let is_out = matches!(membership, Membership::Leave | Membership::Ban);
-    let left_root = if membership == Membership::Join {
+    // The position of a leave is that of this commit, which is not known yet; [`Indexes::write`] puts it in.
+    let left = if membership == Membership::Join {
         None
     } else if was_in {
-        Some(root_after)
+        Some((root_after, Position::ZERO))
     } else {
         // Banned after leaving, or invited again and declined: nothing more than at the first leave may be seen.
-        old.and_then(|old| old.left_root)
+        old.and_then(|old| old.left_root.zip(old.left_at))
     };
     UserRoom {
         membership,
         seq,
         position: Position::ZERO,
-        left_root,
+        left_root: left.map(|(root, _)| root),
+        left_at: left.map(|(_, position)| position),
         was_joined: was_in || old.is_some_and(|old| old.was_joined),
         forgotten: is_out && old.is_some_and(|old| old.forgotten),
         out_of_band: None,
@@ -142,7 +144,10 @@ impl Indexes {
         for (user, row) in self.user_rooms {
             record(batch, Entry::user(Stream::Membership, &user).of(room.0));
             let user = bounded(user.as_str()).into_owned();
-            batch.put_at(&USER_ROOM, move |position| ((user, room), UserRoom { position, ..row }));
+            batch.put_at(&USER_ROOM, move |position| {
+                let left_at = row.left_at.map(|at| if at == Position::ZERO { position } else { at });
+                ((user, room), UserRoom { position, left_at, ..row })
+            });
         }
         for (server, row) in self.servers {
             let server = bounded(&server).into_owned();

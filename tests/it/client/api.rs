@@ -8,7 +8,11 @@ use myelin::{
     app::{App, Handles},
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
+    ephemeral::typing::Typing,
+    event::SigningKey,
+    graph::{Graph, Settings},
     http::{Incoming, RateLimits, Routes, Site},
+    rooms::Rooms,
     store::{ReadError, Store, engine::memory::Memory},
     users::{self, Hashing, Options, Users},
 };
@@ -65,10 +69,23 @@ impl Api {
         let users = Users::new(store.clone(), clock.clone(), random.clone(), server_name.clone(), options);
         let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
         let typed = Config::read(&format!("[server]\nname = \"localhost\"\n{config}"), []).unwrap();
+        let tasks = Tasks::new(tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone());
+        let settings = Settings {
+            key: Arc::new(SigningKey::from_seed(&[7; 32], "test", &server_name).unwrap()),
+            server_name: server_name.clone(),
+            cache_bytes: 16 << 20,
+            keep_redacted: 0,
+        };
+        let graph = Graph::new(&store, &tasks, &clock, &random, settings);
+        let typing = Typing::new(clock.clone());
+        tasks.spawn("typing", typing.clone().run());
         let app = App::from(Handles {
             server_name,
             config: Arc::new(typed),
-            tasks: Tasks::new(tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone()),
+            rooms: Rooms::new(store.clone(), graph.reader().clone()),
+            graph,
+            typing,
+            tasks,
             clock,
             random,
             shutdown,
