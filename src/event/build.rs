@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use super::{
     hash::{self, HashError},
-    pdu::{FormatError, Pdu},
+    json,
+    pdu::{FormatError, LARGEST, Pdu},
     sign::SigningKey,
     version::{Rules, has_event_ids, redacts_in_content},
 };
@@ -67,12 +68,19 @@ pub enum BuildError {
     Hash(#[from] HashError),
 }
 
+/// Bytes that the content hash and one signature add at the least.
+const SIGNED: usize = 190;
+
 /// The largest integer of canonical JSON.
 const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 
 /// Hashes and signs.
 pub fn build(template: Template, rules: &Rules, key: &SigningKey) -> Result<Pdu, BuildError> {
     let mut object = to_object(template, rules);
+    // Hashing refuses what is too large, too, but does not say that it is that.
+    if json::to_bytes(&object).len().saturating_add(SIGNED) > LARGEST {
+        return Err(FormatError::TooLarge("more than 65,536 bytes").into());
+    }
     hash::add_content_hash(&mut object)?;
     key.sign_event(&mut object, rules)?;
     Ok(Pdu::from_object(object, rules)?)

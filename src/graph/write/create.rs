@@ -22,6 +22,8 @@ use crate::{
 
 /// Tries before a conflict is answered: of a random number, or with what rides along.
 const TRIES: usize = 4;
+/// Ms by which a create event is dated back so that it is not the same as another.
+const SPREAD: u64 = 10_000;
 
 /// Creates a room of these events, the first of which is `m.room.create`.
 pub(in crate::graph) async fn create(
@@ -31,16 +33,21 @@ pub(in crate::graph) async fn create(
     proposals: Vec<Proposal>,
 ) -> Result<Created, CreateError> {
     let whole = |error: SendError| CreateError { index: 0, error };
-    let proposals = Arc::new(proposals);
+    let mut proposals = Arc::new(proposals);
     let mut tries = 0;
     loop {
         tries += 1;
-        let (env, room_version, proposals) = (Arc::clone(env), room_version.clone(), Arc::clone(&proposals));
-        let drafted = store.read(move |view| draft_room(&env, view, &room_version, &proposals)).await;
+        let (shared, version, events) = (Arc::clone(env), room_version.clone(), Arc::clone(&proposals));
+        let drafted = store.read(move |view| draft_room(&shared, view, &version, &events)).await;
         let (created, batch) = drafted.map_err(|error| whole(error.into()))??;
         match store.commit(batch).await {
             Ok(_) => return Ok(created),
-            Err(CommitError::Conflict) if tries < TRIES => {}
+            Err(CommitError::Conflict) if tries < TRIES => {
+                // From version 12 on the id is the create event's hash: two alike, of one user in one millisecond, are one.
+                if let Some(create) = Arc::make_mut(&mut proposals).first_mut() {
+                    create.origin_server_ts = Some(env.clock.now().saturating_sub(env.random.u64() % SPREAD));
+                }
+            }
             Err(error) => return Err(whole(error.into())),
         }
     }
