@@ -12,6 +12,7 @@ pub use self::plan::{PlanError, Preset};
 use super::{membership::check_invitee, room_error::RoomError, set_state::NewState};
 use crate::{
     app::App,
+    event::{BuildError, FormatError},
     graph::{CreateError, Placed, Proposal, SendError},
     rooms::aliases,
     store::{Batch, View},
@@ -102,6 +103,7 @@ fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError {
     match error {
         SendError::Rider => CreateRoomError::AliasTaken,
         SendError::NotAllowed(rule) => CreateRoomError::InvalidState(rule.to_string()),
+        SendError::Invalid(BuildError::Format(FormatError::Invalid(why))) => CreateRoomError::InvalidState(why),
         other => CreateRoomError::Room(other.into()),
     }
 }
