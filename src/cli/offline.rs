@@ -25,7 +25,8 @@ pub(super) fn run(config: &Config, work: impl AsyncFnOnce(Users) -> Outcome) -> 
 pub(super) fn explain(error: open::OpenError) -> Box<dyn Error> {
     match error {
         open::OpenError::InUse { .. } => {
-            format!("{error}\nStop the server first; or ask it by the admin API, which works while it runs.").into()
+            format!("{error}\nStop it first. While a server runs, accounts can be made by its /_synapse/admin/v1/register.")
+                .into()
         }
         other => other.into(),
     }
