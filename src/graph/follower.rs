@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{
     keys::CURSOR,
     log::{self, Entry},
+    maintenance::log_begins_after,
     rows::Cursor,
 };
 use crate::store::{Batch, CommitError, Position, ReadError, Store, View};
@@ -22,7 +23,8 @@ pub trait Follower: Send + Sync {
     /// Its name in the cursors. For ever: a new name begins anew.
     fn name(&self) -> &'static str;
 
-    /// Called when the follower has no cursor: it is switched on for the first time, or was set back. Works off what is in
+    /// Called when the follower has no cursor (it is switched on for the first time, or was set back), or when the log was
+    /// cut behind it. Works off what is in
     /// the indexes up to `position`; the log behind it comes through [`Follower::follow`].
     ///
     /// # Errors
@@ -84,20 +86,22 @@ pub fn lowest_cursor(view: &View<'_>) -> Result<Option<Position>, ReadError> {
 /// What went wrong; calling again goes on from the cursor.
 pub async fn step(store: &Store, follower: &impl Follower) -> Result<bool, FollowError> {
     let name = follower.name();
-    let (at, rows, more, horizon) = store
+    let (at, rows, horizon) = store
         .read(move |view| {
             let at = cursor(view, name)?;
-            let (rows, more) = match at {
-                Some(at) => whole_commits(view, at.position)?,
-                None => (Vec::new(), true),
+            let begins = log_begins_after(view)?;
+            let rows = match at {
+                Some(at) if at.position >= begins => Some(whole_commits(view, at.position)?),
+                // Never followed, or for so long that the log was cut.
+                _ => None,
             };
-            Ok::<_, ReadError>((at, rows, more, view.horizon()))
+            Ok::<_, ReadError>((at, rows, view.horizon()))
         })
         .await?;
     let mut batch = Batch::new();
-    let Some(at) = at else {
+    let (Some(at), Some((rows, more))) = (at, rows) else {
         follower.bootstrap(horizon).await?;
-        move_cursor(&mut batch, name, None, horizon);
+        move_cursor(&mut batch, name, at, horizon);
         store.commit(batch).await?;
         return Ok(true);
     };

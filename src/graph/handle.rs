@@ -7,9 +7,10 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, User
 use tokio::sync::oneshot;
 
 use super::{
-    CreateError, Created, Placed, Proposal, Reader, Receipt, SendError, Verdict,
+    CreateError, Created, MaintenanceError, Placed, Proposal, Reader, Receipt, SendError, Verdict,
     cache::Cache,
     log::Ring,
+    maintenance,
     types::RoomNo,
     write::{self, Env, Lanes},
 };
@@ -162,6 +163,15 @@ impl Graph {
     /// When it could not be judged for reasons that are not the event's.
     pub async fn receive_outlier(&self, room: RoomNo, receipt: Receipt) -> Result<Verdict, SendError> {
         self.0.lanes.receive(room, receipt, true).await
+    }
+
+    /// Throws away what is due: the log behind its followers, originals of redacted events. To be called about once an
+    /// hour.
+    ///
+    /// # Errors
+    /// When the store fails; what was done stays done.
+    pub async fn maintain(&self) -> Result<(), MaintenanceError> {
+        maintenance::maintain(&self.0.store, self.0.env.clock.now()).await
     }
 
     /// Lanes that run, and what waits in them: for metrics.

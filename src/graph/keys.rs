@@ -48,6 +48,10 @@ pub const PARTIAL_EVENT: Keyspace<(RoomNo, Seq), ()> =
 pub const CURSOR: Keyspace<(String, u32), Cursor> =
     Keyspace::new(Family::Hot, 0x07, "cursor", "follower, shard → position, epoch; lazily, as the follower moves");
 
+/// Where the log stood on each day (counted from the Unix epoch); under day 0, up to where it was cut.
+pub const LOG_MARK: Keyspace<(u32,), u64> =
+    Keyspace::new(Family::Hot, 0x08, "log_mark", "day → position of the log; once a day, and when the log is cut");
+
 /// Event bodies.
 pub const EVENT: Keyspace<(RoomNo, Seq), StoredEvent> =
     Keyspace::new(Family::Event, 0x01, "event", "room, seq → header and canonical JSON; once, and by redaction");
@@ -149,6 +153,7 @@ pub const KEYSPACES: &[KeyspaceInfo] = &[
     PARTIAL.info(),
     PARTIAL_EVENT.info(),
     CURSOR.info(),
+    LOG_MARK.info(),
     EVENT.info(),
     ORIGINAL.info(),
     EVENT_ID.info(),

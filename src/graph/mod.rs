@@ -12,6 +12,7 @@ mod handle;
 pub mod head;
 pub mod keys;
 pub mod log;
+mod maintenance;
 mod proposal;
 pub mod read;
 pub mod rows;
@@ -24,6 +25,7 @@ pub use self::{
     handle::{Graph, Settings},
     head::Head,
     log::{Delivery, Touch},
+    maintenance::MaintenanceError,
     proposal::{CreateError, Created, Needs, Placed, Proposal, Receipt, Rider, SendError, Verdict},
     read::{Changed, Direction, Event, MemberPage, Place, Reader},
     rows::{EventAt, Gap, Logged, Member, RoomServer, StateKey, UserRoom},
