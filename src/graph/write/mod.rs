@@ -12,6 +12,7 @@ mod draft;
 mod indexes;
 mod lane;
 mod outlier;
+mod reading;
 mod redaction;
 mod relations;
 mod room;

@@ -1,5 +1,6 @@
 //! The graph, from outside: rooms are made, events sent and received, and what is stored is looked at.
 
+mod cost;
 mod crash;
 mod fsck;
 mod gathering;

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::rig::{ALICE, BOB, Rig, content, key_of, member, message, state, user, versions};
 
 const EVE: &str = "@eve:there";
-const MALLORY: &str = "@mallory:there";
 
 /// The other server: it sees the room as it is stored here, and signs with a key of its own.
 struct There<'a> {
