@@ -1,7 +1,8 @@
 //! Metrics, in the form that Prometheus reads.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
     core::{AtomicU64, GenericGauge},
@@ -16,6 +17,7 @@ struct Inner {
     registry: Registry,
     requests: HistogramVec,
     panics: IntCounterVec,
+    gauges: Mutex<HashMap<String, GenericGauge<AtomicU64>>>,
 }
 
 /// Upper bounds of request times, in seconds.
@@ -38,6 +40,7 @@ impl Metrics {
             registry: Registry::new(),
             requests: HistogramVec::new(times, &["endpoint", "status"]).expect("a valid metric"),
             panics: IntCounterVec::new(panics, &["where"]).expect("a valid metric"),
+            gauges: Mutex::default(),
         };
         inner.registry.register(Box::new(inner.requests.clone())).expect("registered once");
         inner.registry.register(Box::new(inner.panics.clone())).expect("registered once");
@@ -60,12 +63,17 @@ impl Metrics {
         self.0.panics.with_label_values(&[place]).inc();
     }
 
-    /// A number that goes up and down. The second of the same name is the first.
+    /// The number of this name that goes up and down; the same one each time.
     pub fn gauge(&self, name: &str, help: &str) -> GenericGauge<AtomicU64> {
+        let mut gauges = self.0.gauges.lock();
+        if let Some(gauge) = gauges.get(name) {
+            return gauge.clone();
+        }
         #[expect(clippy::expect_used, reason = "INVARIANT: names are constants that Prometheus allows")]
         let gauge = GenericGauge::new(name, help).expect("a valid metric");
-        // Registering a name again fails: then its first owner is the one who is read.
-        let _ = self.0.registry.register(Box::new(gauge.clone()));
+        #[expect(clippy::expect_used, reason = "INVARIANT: it was not in the map of all gauges")]
+        self.0.registry.register(Box::new(gauge.clone())).expect("registered once");
+        gauges.insert(name.to_owned(), gauge.clone());
         gauge
     }
 

@@ -5,7 +5,7 @@ use crate::{catalogue, config::Config, server::open, store::ReadError};
 
 /// Says everything that is out of joint; fails if anything is.
 pub(super) fn run(config: &Config) -> Outcome {
-    let store = open::store(config).map_err(explain)?;
+    let store = open::store(config, false).map_err(explain)?;
     let problems = store.read_blocking::<_, ReadError>(|view| {
         let mut problems = Vec::new();
         catalogue::check(view, &mut |problem| problems.push(problem))?;

@@ -7,6 +7,7 @@ mod offline;
 mod output;
 mod password;
 mod registration_token;
+mod serve;
 mod user;
 
 use std::{
@@ -43,6 +44,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server until SIGTERM or Ctrl-C.
+    Serve {
+        /// Start although the disk lost writes that were acknowledged. What is lost stays lost.
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -72,6 +79,7 @@ fn run(arguments: Arguments) -> Outcome {
     let file = arguments.config.or_else(default_file);
     let read = || Config::load(file.as_deref());
     match arguments.command {
+        Command::Serve { accept_loss } => serve::run(read()?, file, accept_loss),
         Command::Config(command) => config::run(&command, file.as_deref()),
         Command::User(command) => user::run(command, &read()?),
         Command::RegistrationToken(command) => registration_token::run(&command, &read()?),

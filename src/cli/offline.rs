@@ -12,7 +12,7 @@ use crate::{
 
 /// Runs `work` over the accounts in the data folder of the configuration.
 pub(super) fn run(config: &Config, work: impl AsyncFnOnce(Users) -> Outcome) -> Outcome {
-    let store = open::store(config).map_err(explain)?;
+    let store = open::store(config, false).map_err(explain)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let options = open::user_options(config);
@@ -24,10 +24,9 @@ pub(super) fn run(config: &Config, work: impl AsyncFnOnce(Users) -> Outcome) -> 
 /// What to do when the store can't be opened.
 pub(super) fn explain(error: open::OpenError) -> Box<dyn Error> {
     match error {
-        open::OpenError::InUse { .. } => format!(
-            "{error}\nStop it first. While a server runs, accounts can be made by its /_synapse/admin/v1/register."
-        )
-        .into(),
+        open::OpenError::InUse { .. } => {
+            format!("{error}\nStop the server first; or ask it by the admin API, which works while it runs.").into()
+        }
         other => other.into(),
     }
 }

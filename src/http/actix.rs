@@ -3,59 +3,74 @@
 //! actix uses version 0.2 of the `http` crate and everything else version 1, so methods and headers are converted here,
 //! once each way.
 
-use std::{io, net::IpAddr, net::TcpListener, time::Duration};
+use std::{
+    any::Any,
+    io,
+    net::{IpAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     App as ActixApp, HttpRequest, HttpResponse, HttpServer,
-    dev::Server,
+    dev::{Extensions, Server},
+    rt::net::TcpStream,
     web::{self, Data, Payload},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use socket2::SockRef;
 
-use super::{Incoming, Outgoing, Refusal, Site};
+use super::{
+    Incoming, Outgoing, Refusal, Site,
+    connections::{Connections, Ticket},
+};
 
 /// How sockets are served.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SocketOptions {
     /// The longest time that the headers of a request may take.
     pub header_timeout: Duration,
     /// The longest time that its body may take.
     pub body_timeout: Duration,
-    /// Connections at once, for each worker.
+    /// Connections at once, of all workers.
     pub connections: usize,
     /// Threads that serve.
     pub workers: usize,
-    /// How long requests that are under way may take when the server stops.
-    pub shutdown_timeout: Duration,
+    /// Whether a peer is a proxy: then `X-Forwarded-For` is believed, and it may have any number of connections.
+    pub trusts_proxy: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }
 
-/// Says whether a peer is a proxy whose `X-Forwarded-For` is believed.
-pub type TrustsProxy = std::sync::Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-
-/// Connections that are open and idle are closed after this.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections that are idle are closed after this. Longer than the pause between two requests of a syncing client.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections of one address that is no proxy: a large household, and then some.
+const MOST_OF_ONE_ADDRESS: usize = 500;
+/// Seconds that connections have to finish when the server stops.
+const STOPPING: u64 = 1;
 
 /// Serves a site on these sockets, with TLS where there is a certificate. The returned server must be awaited.
+///
+/// # Errors
+/// When the system refuses to listen on one of them.
 pub fn serve(
     site: &Site,
     sockets: Vec<(TcpListener, Option<rustls::ServerConfig>)>,
     options: &SocketOptions,
-    trusts_proxy: &TrustsProxy,
+    connections: &Connections,
 ) -> io::Result<Server> {
-    let (site, trusts_proxy, body_timeout) = (site.clone(), trusts_proxy.clone(), options.body_timeout);
-    let mut server = HttpServer::new(move || {
-        let shared = Shared { site: site.clone(), trusts_proxy: trusts_proxy.clone(), body_timeout };
-        ActixApp::new().app_data(Data::new(shared)).default_service(web::to(answer))
-    })
-    .workers(options.workers)
-    .max_connections(options.connections)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(options.header_timeout)
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .shutdown_timeout(options.shutdown_timeout.as_secs())
-    .disable_signals();
+    let shared = Data::new(Shared { site: site.clone(), options: options.clone() });
+    let (connections, trusts_proxy) = (connections.clone(), Arc::clone(&options.trusts_proxy));
+    let mut server = HttpServer::new(move || ActixApp::new().app_data(shared.clone()).default_service(web::to(answer)))
+        .workers(options.workers)
+        .max_connections(options.connections.div_ceil(options.workers.max(1)))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(options.header_timeout)
+        .client_disconnect_timeout(Duration::from_secs(2))
+        .shutdown_timeout(STOPPING)
+        .on_connect(move |stream, extensions| count(stream, extensions, &connections, &*trusts_proxy))
+        .disable_signals();
     for (socket, tls) in sockets {
         server = match tls {
             Some(config) => server.listen_rustls_0_23(socket, config)?,
@@ -65,36 +80,71 @@ pub fn serve(
     Ok(server.run())
 }
 
+/// What the threads that serve share.
 struct Shared {
     site: Site,
-    trusts_proxy: TrustsProxy,
-    body_timeout: Duration,
+    options: SocketOptions,
+}
+
+/// Counts a connection, or ends it when its address has too many.
+fn count(
+    stream: &dyn Any,
+    extensions: &mut Extensions,
+    connections: &Connections,
+    trusts_proxy: &(dyn Fn(IpAddr) -> bool + Send + Sync),
+) {
+    let plain = stream.downcast_ref::<TcpStream>();
+    let Some(stream) = plain.or_else(|| stream.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0))
+    else {
+        return;
+    };
+    // Without an address it is gone already.
+    let Ok(address) = stream.peer_addr() else { return };
+    let address = address.ip().to_canonical();
+    let most = if trusts_proxy(address) { usize::MAX } else { MOST_OF_ONE_ADDRESS };
+    if let Some(ticket) = connections.admit(&SockRef::from(stream), address, most) {
+        extensions.insert(ticket);
+    }
 }
 
 async fn answer(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
+    let _busy = request.conn_data::<Ticket>().map(Ticket::busy);
+    let Shared { site, options } = &**shared;
+    let outgoing = read_and_dispatch(&request, payload, site, options).await;
+    let status = actix_web::http::StatusCode::from_u16(outgoing.status.as_u16());
+    let mut response = HttpResponse::build(status.unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR));
+    for (name, value) in &outgoing.headers {
+        response.append_header((name.as_str(), value.as_bytes()));
+    }
+    if site.app().shutdown.is_triggered() {
+        response.force_close();
+    }
+    response.body(outgoing.body)
+}
+
+async fn read_and_dispatch(request: &HttpRequest, payload: Payload, site: &Site, options: &SocketOptions) -> Outgoing {
+    let path = request.uri().path();
+    let headers = headers(request);
+    let peer = peer(request, &headers, options);
     let Ok(method) = Method::from_bytes(request.method().as_str().as_bytes()) else {
-        return into_actix(Refusal::wrong_method().into_outgoing());
+        return site.refuse(&Method::GET, path, peer, Refusal::wrong_method());
     };
-    let path = request.uri().path().to_owned();
-    let limit = shared.site.body_limit(&method, &path);
-    let body = match tokio::time::timeout(shared.body_timeout, read_body(&request, payload, limit)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(refusal)) => return into_actix(refusal.into_outgoing()),
-        Err(_) => {
-            let status = ::http::StatusCode::REQUEST_TIMEOUT;
-            return into_actix(Refusal::custom(status, "M_UNKNOWN", "The body took too long").into_outgoing());
+    let read = read_body(&headers, payload, site.body_limit());
+    let refusal = match tokio::time::timeout(options.body_timeout, read).await {
+        Ok(Ok(body)) => {
+            let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
+            return site.dispatch(Incoming { method, path, query, headers, body, peer }).await;
         }
+        Ok(Err(refusal)) => refusal,
+        Err(_) => Refusal::custom(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long"),
     };
-    let headers = headers(&request);
-    let peer = peer(&request, &headers, &shared.trusts_proxy);
-    let query = request.uri().query().map(str::to_owned);
-    into_actix(shared.site.dispatch(Incoming { method, path, query, headers, body, peer }).await)
+    site.refuse(&method, path, peer, refusal)
 }
 
 /// Reads a body as far as the limit, and refuses it before reading when its length is announced.
-async fn read_body(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
+async fn read_body(headers: &HeaderMap, mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::too_large("The body is too large");
-    let announced = request.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced = headers.get(::http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large());
     }
@@ -114,7 +164,7 @@ fn headers(request: &HttpRequest) -> HeaderMap {
         let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
         Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
     };
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(request.headers().len());
     for (name, value) in request.headers().iter().filter_map(convert) {
         headers.append(name, value);
     }
@@ -122,21 +172,12 @@ fn headers(request: &HttpRequest) -> HeaderMap {
 }
 
 /// The address of the client: the last one in `X-Forwarded-For` that no trusted proxy has.
-fn peer(request: &HttpRequest, headers: &HeaderMap, trusts_proxy: &TrustsProxy) -> IpAddr {
+fn peer(request: &HttpRequest, headers: &HeaderMap, options: &SocketOptions) -> IpAddr {
     let direct = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip());
-    if !trusts_proxy(direct) {
+    if !(options.trusts_proxy)(direct) {
         return direct;
     }
     let hops = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<IpAddr> = hops.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
-    hops.into_iter().rev().find(|hop| !trusts_proxy(*hop)).unwrap_or(direct)
-}
-
-fn into_actix(outgoing: Outgoing) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(outgoing.status.as_u16());
-    let mut response = HttpResponse::build(status.unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR));
-    for (name, value) in &outgoing.headers {
-        response.append_header((name.as_str(), value.as_bytes()));
-    }
-    response.body(outgoing.body)
+    hops.into_iter().rev().find(|hop| !(options.trusts_proxy)(*hop)).unwrap_or(direct)
 }

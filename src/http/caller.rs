@@ -63,6 +63,8 @@ fn ends_sessions(path: &str) -> bool {
 pub trait Scheme: AuthScheme {
     /// What the handler gets.
     type Who: Send + 'static;
+    /// Whether nobody gets past it without an account.
+    const REQUIRED: bool;
     /// Makes it out.
     fn identify(app: &App, parts: &Parts) -> impl Future<Output = Result<Self::Who, Refusal>> + Send;
     /// The user behind it, if there is one.
@@ -71,6 +73,7 @@ pub trait Scheme: AuthScheme {
 
 impl Scheme for AccessToken {
     type Who = Caller;
+    const REQUIRED: bool = true;
     async fn identify(app: &App, parts: &Parts) -> Result<Caller, Refusal> {
         identify(app, parts).await?.ok_or_else(Refusal::missing_token)
     }
@@ -81,6 +84,7 @@ impl Scheme for AccessToken {
 
 impl Scheme for AccessTokenOptional {
     type Who = Option<Caller>;
+    const REQUIRED: bool = false;
     async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
         identify(app, parts).await
     }
@@ -91,6 +95,7 @@ impl Scheme for AccessTokenOptional {
 
 impl Scheme for NoAuthentication {
     type Who = ();
+    const REQUIRED: bool = false;
     async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
         Ok(())
     }
@@ -101,6 +106,7 @@ impl Scheme for NoAuthentication {
 
 impl Scheme for NoAccessToken {
     type Who = ();
+    const REQUIRED: bool = false;
     async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
         Ok(())
     }
@@ -117,6 +123,7 @@ async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
         AuthError::Commit(error) => Refusal::unavailable(&error),
     })?;
     app.users.saw(&session, parts.peer);
+    tracing::Span::current().record("user", session.user_id.as_str());
     Ok(Some(Caller {
         user_id: session.user_id.clone(),
         device_id: Some(session.device_id.clone()),

@@ -1,23 +1,27 @@
 //! One request, from its route to its response.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{net::IpAddr, panic::AssertUnwindSafe, sync::Arc};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{
     Incoming, Parts, cors,
     error::Refusal,
     limit::{Limiter, RateLimits},
     reply::Outgoing,
-    route::{BODY_LIMIT, Call, Found, Routes},
+    route::{Call, Found, Routes},
 };
 use crate::app::App;
 
 /// The header that names a request in the log and to the client.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What stands for the pattern in the metrics when no route matched.
+const NO_PATTERN: &str = "none";
 
 /// A server's endpoints together with what they work on. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +31,18 @@ struct Inner {
     app: App,
     routes: Routes,
     limiter: ArcSwap<Limiter>,
+}
+
+/// A request that is being answered: its place in the log and the metrics.
+struct Tracked<'a> {
+    app: &'a App,
+    id: String,
+    span: Span,
+    started: Instant,
+    /// Whether pages of other origins may read the answer.
+    open: bool,
+    /// Whether only the headers are wanted.
+    is_head: bool,
 }
 
 impl Site {
@@ -50,70 +66,84 @@ impl Site {
         self.0.limiter.store(Arc::new(Limiter::new(limits)));
     }
 
-    /// The largest body that this endpoint takes, in bytes: nobody needs to read more.
-    pub fn body_limit(&self, method: &Method, path: &str) -> usize {
-        match self.0.routes.find(method, path) {
-            Found::Endpoint(endpoint, _) => endpoint.body_limit,
-            _ => BODY_LIMIT,
-        }
+    /// The largest body that is taken, in bytes: nobody needs to read more.
+    pub fn body_limit(&self) -> usize {
+        self.0.app.config.limits.client_body
     }
 
     /// Answers a request.
     pub async fn dispatch(&self, incoming: Incoming) -> Outgoing {
-        let started = self.0.app.clock.instant();
-        let id = self.0.app.random.alphanumeric(12);
-        let open = cors::is_open(&incoming.path);
-        let is_head = incoming.method == Method::HEAD;
-        let (method, path) = (incoming.method.clone(), incoming.path.clone());
-        let span = tracing::info_span!("request", id, %method, path);
-        let (pattern, answer) = self.answer(incoming).instrument(span.clone()).await;
-        let mut outgoing = answer.unwrap_or_else(Refusal::into_outgoing);
-        let took = started.elapsed();
-        self.0.app.metrics.request(pattern, outgoing.status.as_u16(), took);
-        span.in_scope(|| {
-            tracing::info!(
-                status = outgoing.status.as_u16(),
-                bytes = outgoing.body.len(),
-                ms = took.as_millis(),
-                "answered"
-            );
-        });
-        if open {
-            cors::allow(&mut outgoing.headers);
-        }
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            outgoing.headers.insert(REQUEST_ID, id);
-        }
-        if is_head {
-            outgoing.body = bytes::Bytes::new();
-        }
-        outgoing
+        let tracked = self.track(&incoming.method, &incoming.path, incoming.peer);
+        let (pattern, answer) = self.answer(incoming).instrument(tracked.span.clone()).await;
+        tracked.finish(pattern, answer)
+    }
+
+    /// Answers a request that did not arrive whole.
+    pub fn refuse(&self, method: &Method, path: &str, peer: IpAddr, refusal: Refusal) -> Outgoing {
+        self.track(method, path, peer).finish(NO_PATTERN, Err(refusal))
+    }
+
+    fn track(&self, method: &Method, path: &str, peer: IpAddr) -> Tracked<'_> {
+        let app = &self.0.app;
+        let id = app.random.alphanumeric(12);
+        // Never the query: older clients put their access token there.
+        let span = tracing::info_span!("request", id, %method, path, %peer, user = Empty);
+        let (open, is_head) = (cors::is_open(path), *method == Method::HEAD);
+        Tracked { app, id, span, started: app.clock.instant(), open, is_head }
     }
 
     /// The pattern that matched (for the metrics), and what came of it.
     async fn answer(&self, incoming: Incoming) -> (&str, Result<Outgoing, Refusal>) {
         if incoming.method == Method::OPTIONS {
-            let none =
-                Outgoing { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: bytes::Bytes::new() };
+            let none = Outgoing { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Bytes::new() };
             return ("OPTIONS", Ok(none));
         }
         let (endpoint, args) = match self.0.routes.find(&incoming.method, &incoming.path) {
             Found::Endpoint(endpoint, args) => (endpoint, args),
-            Found::WrongMethod => return ("none", Err(Refusal::wrong_method())),
-            Found::Nothing => return ("none", Err(Refusal::unrecognized())),
-            Found::BadPath => return ("none", Err(Refusal::invalid_param("The path is not well-formed"))),
+            Found::WrongMethod => return (NO_PATTERN, Err(Refusal::wrong_method())),
+            Found::Nothing => return (NO_PATTERN, Err(Refusal::unrecognized())),
+            Found::BadPath => return (NO_PATTERN, Err(Refusal::invalid_param("The path is not well-formed"))),
         };
-        if incoming.body.len() > endpoint.body_limit {
-            return (&endpoint.pattern, Err(Refusal::too_large("The body is too large")));
+        let pattern = &endpoint.pattern;
+        if incoming.body.len() > self.body_limit() {
+            return (pattern, Err(Refusal::too_large("The body is too large")));
         }
-        let call =
-            Call { app: self.0.app.clone(), parts: Parts::from(incoming), args, limiter: self.0.limiter.load_full() };
+        let call = Call {
+            app: self.0.app.clone(),
+            parts: Parts::from(incoming),
+            args,
+            limiter: self.0.limiter.load_full(),
+            pattern: Arc::clone(pattern),
+        };
         // A panic is a bug; it ends this request and no other.
         let answer = AssertUnwindSafe(endpoint.call(call)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| {
             self.0.app.metrics.panicked("http");
-            Err(Refusal::internal(&format!("a panic in {}", endpoint.pattern)))
+            Err(Refusal::internal(&format!("a panic in {pattern}")))
         });
-        (&endpoint.pattern, answer)
+        (pattern, answer)
+    }
+}
+
+impl Tracked<'_> {
+    fn finish(self, pattern: &str, answer: Result<Outgoing, Refusal>) -> Outgoing {
+        let code = answer.as_ref().err().map(|refusal| refusal.code().to_owned()).filter(|code| !code.is_empty());
+        let mut outgoing = answer.unwrap_or_else(Refusal::into_outgoing);
+        let took = self.started.elapsed();
+        let status = outgoing.status.as_u16();
+        self.app.metrics.request(pattern, status, took);
+        self.span.in_scope(|| {
+            tracing::info!(status, code, bytes = outgoing.body.len(), ms = took.as_millis(), "answered");
+        });
+        if self.open {
+            cors::allow(&mut outgoing.headers);
+        }
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            outgoing.headers.insert(REQUEST_ID, id);
+        }
+        if self.is_head {
+            outgoing.body = Bytes::new();
+        }
+        outgoing
     }
 }

@@ -5,7 +5,7 @@ use ruma::api::{
     error::{DeserializationError, FromHttpRequestError},
 };
 
-use super::{Parts, error::Refusal};
+use super::{Parts, body, error::Refusal};
 
 /// A request that no type of ruma's fits: for endpoints beside the specification, and where ruma's type is stricter or
 /// laxer than it.
@@ -34,27 +34,13 @@ impl RawRequest {
 
 /// Reads a request of ruma's type.
 pub(super) fn typed<R: IncomingRequest>(parts: &Parts, args: &[&str]) -> Result<R, Refusal> {
-    let body = checked_body(parts)?;
-    let mut request = http::Request::new(body);
-    *request.method_mut() = parts.method.clone();
+    let mut request = http::Request::new(body::checked(parts)?);
+    // Not the method that came: a `HEAD` is read as the `GET` that it stands for.
+    *request.method_mut() = R::METHOD;
     *request.headers_mut() = parts.headers.clone();
     let target = parts.query.as_deref().map_or_else(|| "/".to_owned(), |query| format!("/?{query}"));
     *request.uri_mut() = target.parse().map_err(|_| Refusal::invalid_param("The query is not well-formed"))?;
     R::try_from_http_request(request, args).map_err(|error| refuse(&error))
-}
-
-/// The body, if it is a JSON object in UTF-8 or empty. serde would read an array as a struct too, field by field, and
-/// take a byte order mark for a syntax error of its own kind.
-fn checked_body(parts: &Parts) -> Result<&[u8], Refusal> {
-    let body = parts.body.trim_ascii();
-    match body.first() {
-        None => Ok(&[]),
-        Some(b'{') => Ok(body),
-        Some(_) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-            Err(Refusal::bad_json("The body must be a JSON object"))
-        }
-        Some(_) => Err(Refusal::not_json("The body is not JSON")),
-    }
 }
 
 fn refuse(error: &FromHttpRequestError) -> Refusal {

@@ -1,12 +1,22 @@
 //! Limits on how often: by what is asked, and by whom.
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use governor::{
+    Quota, RateLimiter,
+    clock::{self, Clock as _},
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::keyed::DashMapStateStore,
+};
+use tokio::time::Instant;
 
 /// How dear an endpoint is. Each class has a budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,20 +61,57 @@ pub struct RateLimits {
 
 /// Keys that a limiter remembers before it forgets those that are at rest.
 const MOST_KEYS: usize = 100_000;
+/// Forgetting looks at every key: it is done once in so many requests.
+const FORGET_EVERY: u32 = 4_096;
 
 /// Counts requests of one process against [`RateLimits`].
-#[derive(Debug)]
 pub struct Limiter {
     hasher: RandomState,
-    classes: [(RateClass, Option<DefaultKeyedRateLimiter<u64>>); 5],
+    requests: AtomicU32,
+    classes: [(RateClass, Option<Keyed>); 5],
+}
+
+type Keyed = RateLimiter<u64, DashMapStateStore<u64>, Ticks, NoOpMiddleware<Nanos>>;
+
+/// The runtime's clock, which a test can move.
+#[derive(Clone, Debug)]
+struct Ticks(Instant);
+
+impl clock::Clock for Ticks {
+    type Instant = Nanos;
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.elapsed())
+    }
+}
+
+/// What counts as one address: in IPv6 a whole /64, which is what one subscriber gets at least.
+pub fn address_key(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Limiter")
+    }
 }
 
 impl Limiter {
     /// A limiter with full budgets.
     pub fn new(limits: RateLimits) -> Self {
-        let limiter = |budget: Option<Budget>| budget.and_then(quota).map(RateLimiter::keyed);
+        let ticks = Ticks(Instant::now());
+        let limiter = |budget: Option<Budget>| {
+            let quota = budget.and_then(quota)?;
+            Some(RateLimiter::new(quota, DashMapStateStore::default(), ticks.clone()))
+        };
         Self {
             hasher: RandomState::new(),
+            requests: AtomicU32::new(0),
             classes: [
                 (RateClass::Light, limiter(limits.light)),
                 (RateClass::Heavy, limiter(limits.heavy)),
@@ -79,7 +126,7 @@ impl Limiter {
     pub fn check(&self, class: RateClass, who: &str) -> Result<(), Duration> {
         let limiter = self.classes.iter().find(|(of, _)| *of == class).and_then(|(_, limiter)| limiter.as_ref());
         let Some(limiter) = limiter else { return Ok(()) };
-        if limiter.len() > MOST_KEYS {
+        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) && limiter.len() > MOST_KEYS {
             limiter.retain_recent();
         }
         limiter.check_key(&self.hasher.hash_one(who)).map_err(|busy| busy.wait_time_from(limiter.clock().now()))
@@ -94,6 +141,27 @@ fn quota(budget: Budget) -> Option<Quota> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_fills_again() {
+        let budget = Some(Budget { per_second: 0.5, burst: 1 });
+        let limiter = Limiter::new(RateLimits { send: budget, ..RateLimits::default() });
+        assert!(limiter.check(RateClass::Send, "@alice:a").is_ok());
+        let wait = limiter.check(RateClass::Send, "@alice:a").unwrap_err();
+        assert_eq!(wait, Duration::from_secs(2));
+        tokio::time::advance(wait).await;
+        assert!(limiter.check(RateClass::Send, "@alice:a").is_ok(), "after the time that was told");
+        assert!(limiter.check(RateClass::Send, "@alice:a").is_err());
+    }
+
+    #[test]
+    fn a_subscriber_is_one_address() {
+        let key = |address: &str| address_key(address.parse().unwrap());
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+    }
 
     #[test]
     fn each_user_has_a_budget_of_each_class() {

@@ -6,11 +6,14 @@
 //! response ([`reply`]).
 
 pub mod actix;
+mod body;
 pub mod caller;
+pub mod connections;
 pub mod cors;
 pub mod dispatch;
 pub mod error;
 pub mod extract;
+mod guests;
 pub mod limit;
 pub mod reply;
 pub mod route;
@@ -25,7 +28,7 @@ pub use self::{
     dispatch::Site,
     error::Refusal,
     extract::RawRequest,
-    limit::{RateClass, RateLimits},
+    limit::{Budget, RateClass, RateLimits},
     reply::{Json, Outgoing},
     route::Routes,
 };

@@ -3,40 +3,38 @@
 //! One table of patterns a method; the segments of a path are decoded once, here, after the match, so that `%2F` in an
 //! event id is no separator.
 
-use std::{collections::HashMap, future::Future, pin::Pin};
+use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 use ::http::Method;
-use ruma::api::{IncomingRequest, Metadata, path_builder::PathBuilder as _};
+use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 
 use super::{
     Parts, RateClass,
-    caller::{Caller, Scheme},
+    caller::{Caller, CallerKind, Scheme},
     error::Refusal,
     extract::{RawRequest, typed},
-    limit::Limiter,
+    guests,
+    limit::{Limiter, address_key},
     reply::{IntoOutgoing, Outgoing},
 };
 use crate::app::App;
 
-/// The largest body that an ordinary endpoint takes, in bytes: an event is at most 64 KiB, and a few that hold more than
-/// one (`/createRoom`) have no need of more than this.
-pub const BODY_LIMIT: usize = 1 << 20;
-
 type Answer = Pin<Box<dyn Future<Output = Result<Outgoing, Refusal>> + Send>>;
 
 /// A request whose route is found.
-pub(super) struct Call {
+#[doc(hidden)]
+pub struct Call {
     pub(super) app: App,
     pub(super) parts: Parts,
     pub(super) args: Vec<(String, String)>,
-    pub(super) limiter: std::sync::Arc<Limiter>,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) pattern: Arc<str>,
 }
 
 /// One pattern of one method.
 pub(super) struct Endpoint {
     pub(super) method: Method,
-    pub(super) pattern: String,
-    pub(super) body_limit: usize,
+    pub(super) pattern: Arc<str>,
     handler: Box<dyn Fn(Call) -> Answer + Send + Sync>,
 }
 
@@ -153,7 +151,7 @@ impl Routes {
         // INVARIANT: patterns are ours; two that collide are found by the first test that starts a server.
         #[expect(clippy::expect_used, reason = "the invariant above")]
         table.insert(path, self.endpoints.len()).expect("no two endpoints share a pattern");
-        self.endpoints.push(Endpoint { method, pattern: path.to_owned(), body_limit: BODY_LIMIT, handler });
+        self.endpoints.push(Endpoint { method, pattern: path.into(), handler });
     }
 
     /// Finds an endpoint; a `HEAD` request is answered like a `GET`.
@@ -173,7 +171,7 @@ impl Routes {
 
     /// Every method and pattern, for the test that holds them against the specification.
     pub fn patterns(&self) -> impl Iterator<Item = (&Method, &str)> {
-        self.endpoints.iter().map(|endpoint| (&endpoint.method, endpoint.pattern.as_str()))
+        self.endpoints.iter().map(|endpoint| (&endpoint.method, &*endpoint.pattern))
     }
 }
 
@@ -186,6 +184,9 @@ async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S::Who, Refus
     let who = S::identify(&call.app, &call.parts).await?;
     if let Some(caller) = S::caller(&who) {
         caller.may(class, &call.parts)?;
+        if caller.kind == CallerKind::Guest && S::REQUIRED && !guests::may(&call.parts, &call.pattern) {
+            return Err(Refusal::guest_forbidden());
+        }
     }
     if !by_address {
         charge(call, class, S::caller(&who))?;
@@ -196,7 +197,7 @@ async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S::Who, Refus
 fn charge(call: &Call, class: RateClass, caller: Option<&Caller>) -> Result<(), Refusal> {
     let checked = match caller {
         Some(caller) => call.limiter.check(class, caller.user_id.as_str()),
-        None => call.limiter.check(class, &call.parts.peer.to_string()),
+        None => call.limiter.check(class, &address_key(call.parts.peer)),
     };
     checked.map_err(Refusal::limit_exceeded)
 }

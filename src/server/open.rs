@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::{config::Config, store::Store, users};
+use crate::{
+    config::Config,
+    store::{self, Store},
+    users,
+};
 
 /// Why the data can't be used.
 #[derive(Debug, Error)]
@@ -18,12 +22,48 @@ pub enum OpenError {
     /// Nothing here can keep data on disk.
     #[error("this build can't keep data on disk: build it with the feature `rocksdb`")]
     NoEngine,
+    /// The store is damaged, or of a newer release.
+    #[error("{}: {error}", data.display())]
+    Store {
+        /// The data folder.
+        data: PathBuf,
+        /// What is wrong.
+        error: store::OpenError,
+    },
 }
 
-/// The store of the configuration's data folder.
-pub fn store(config: &Config) -> Result<Store, OpenError> {
-    let _ = config;
+/// The store of the configuration's data folder. With `accept_loss` also when acknowledged commits are missing.
+#[cfg(feature = "rocksdb")]
+pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
+    use crate::{
+        config::Durability,
+        store::{
+            Driver, OpenOptions,
+            engine::rocks::{Rocks, RocksOptions},
+        },
+    };
+    let data = &config.server.data;
+    let options = RocksOptions {
+        cache: usize::try_from(config.database.cache / 2).unwrap_or(usize::MAX),
+        fsync: config.database.durability == Durability::Fsync,
+    };
+    let opened = Rocks::open(data, options)
+        .and_then(|engine| Store::open_with(engine, OpenOptions { driver: Driver::Thread, accept_loss }));
+    opened.map_err(|error| match error {
+        store::OpenError::InUse(_) => OpenError::InUse { data: data.clone() },
+        error => OpenError::Store { data: data.clone(), error },
+    })
+}
+
+/// The store of the configuration's data folder: this build has none.
+#[cfg(not(feature = "rocksdb"))]
+pub fn store(_: &Config, _: bool) -> Result<Store, OpenError> {
     Err(OpenError::NoEngine)
+}
+
+/// The graph's part of the memory for what was read, in bytes. The engine has half; the rest is for accounts and routes.
+pub fn graph_cache(config: &Config) -> u64 {
+    config.database.cache / 4
 }
 
 /// How accounts are run.

@@ -120,6 +120,4 @@ impl fmt::Debug for Users {
 }
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod tests;

@@ -144,10 +144,10 @@ impl Proof {
 /// A stored session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UiaRow {
-    pub(super) binding: [u8; 32],
-    pub(super) completed: Vec<Stage>,
+    binding: [u8; 32],
+    completed: Vec<Stage>,
     /// The registration token of a completed stage; used up with the effect.
-    pub(super) token: Option<String>,
+    token: Option<String>,
     pub(super) expires_at: UnixMillis,
 }
 

@@ -2,8 +2,10 @@
 
 mod account;
 mod account_data;
+mod capabilities;
 mod create_room;
 mod devices;
+mod features;
 mod filters;
 pub(super) mod login;
 mod members;
@@ -20,6 +22,8 @@ mod room;
 mod send;
 mod state;
 mod uia;
+mod versions;
+mod well_known;
 
 use crate::http::Routes;
 
@@ -27,6 +31,7 @@ use crate::http::Routes;
 pub fn routes(routes: &mut Routes) {
     account::routes(routes);
     account_data::routes(routes);
+    capabilities::routes(routes);
     create_room::routes(routes);
     devices::routes(routes);
     filters::routes(routes);
@@ -42,4 +47,6 @@ pub fn routes(routes: &mut Routes) {
     relations::routes(routes);
     send::routes(routes);
     state::routes(routes);
+    versions::routes(routes);
+    well_known::routes(routes);
 }

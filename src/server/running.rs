@@ -1,0 +1,136 @@
+//! A server without sockets: its handles, its endpoints and its tasks.
+
+use std::sync::Arc;
+
+use super::{drained, open};
+use crate::{
+    api,
+    app::{App, Handles},
+    base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
+    config::{self, Config},
+    ephemeral::typing::Typing,
+    event::SigningKey,
+    graph::{self, Graph},
+    http::{Budget, RateLimits, Routes, Site},
+    rooms::Rooms,
+    store::Store,
+    users::Users,
+};
+
+/// How long the content of a redacted event is kept, in ms.
+const KEEP_REDACTED: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// What a server is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The store.
+    pub store: Store,
+    /// The server's own key.
+    pub key: Arc<SigningKey>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Where randomness comes from.
+    pub random: Random,
+}
+
+/// A server that runs, without sockets.
+pub struct Server {
+    site: Site,
+}
+
+impl Server {
+    /// Wires the parts and starts the tasks. Must be called on the runtime that is to run them.
+    pub fn start(parts: Parts) -> Self {
+        let limits = rate_limits(&parts.config.rate_limits);
+        let app = wire(parts);
+        start_tasks(&app);
+        let mut routes = Routes::default();
+        self::routes(&mut routes);
+        Self { site: Site::new(app, routes, limits) }
+    }
+
+    /// What answers requests.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// What the endpoints work on.
+    pub fn app(&self) -> &App {
+        self.site.app()
+    }
+
+    /// Ends the tasks, lets what is under way in rooms be written, and takes no further write.
+    pub async fn stop(&self) {
+        let app = self.app();
+        app.shutdown.trigger();
+        if let Err(error) = app.users.write_seen().await {
+            tracing::warn!(%error, "when devices were last seen could not be written");
+        }
+        if !drained(|| app.graph.lane_depth() == (0, 0)).await {
+            tracing::warn!("some events were still waiting to be written; they were not acknowledged");
+        }
+        app.store.close();
+    }
+}
+
+/// All endpoints for clients and administrators.
+pub fn routes(routes: &mut Routes) {
+    api::routes(routes);
+}
+
+fn wire(parts: Parts) -> App {
+    let Parts { config, store, key, clock, random } = parts;
+    let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
+    let tasks = Tasks::new(tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone());
+    let server_name = config.server.name.clone();
+    let users =
+        Users::new(store.clone(), clock.clone(), random.clone(), server_name.clone(), open::user_options(&config));
+    let settings = graph::Settings {
+        server_name: server_name.clone(),
+        key,
+        cache_bytes: open::graph_cache(&config),
+        keep_redacted: KEEP_REDACTED,
+    };
+    let graph = Graph::new(&store, &tasks, &clock, &random, settings);
+    let typing = Typing::new(clock.clone());
+    let rooms = Rooms::new(store.clone(), graph.reader().clone());
+    App::from(Handles {
+        server_name,
+        config,
+        clock,
+        random,
+        shutdown,
+        tasks,
+        metrics,
+        store,
+        users,
+        graph,
+        rooms,
+        typing,
+    })
+}
+
+fn start_tasks(app: &App) {
+    let (users, typing) = (app.users.clone(), app.typing.clone());
+    app.tasks.spawn_forever("housekeeping of accounts", move || {
+        let users = users.clone();
+        async move { users.keep_house().await }
+    });
+    app.tasks.spawn_forever("typing", move || typing.clone().run());
+}
+
+/// The rate limits of the configuration.
+pub(super) fn rate_limits(limits: &config::RateLimits) -> RateLimits {
+    if !limits.enabled {
+        return RateLimits::default();
+    }
+    let budget = |rate: config::Rate| Some(Budget { per_second: rate.per_second, burst: rate.burst });
+    RateLimits {
+        light: budget(limits.light),
+        heavy: budget(limits.heavy),
+        send: budget(limits.send),
+        login: budget(limits.login),
+        register: budget(limits.registration),
+    }
+}
