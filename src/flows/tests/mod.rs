@@ -1,6 +1,7 @@
 //! The verbs over a store in memory: what is committed, what is refused, and what two at once do.
 
 mod accounts;
+mod crash;
 mod sessions;
 mod uia;
 
@@ -31,9 +32,13 @@ impl House {
     }
 
     fn over(disk: Memory) -> Self {
+        let store = Store::open(disk.clone());
+        Self::in_store(disk, store)
+    }
+
+    fn in_store(disk: Memory, store: Store) -> Self {
         let hashing = Hashing { memory_kib: 8, iterations: 1, concurrency: 2, queue: 64 };
         let options = Options { hashing, most_devices: 5, ..Options::default() };
-        let store = Store::open(disk.clone());
         let clock = Clock::starting_at(1_800_000_000_000);
         let users = Users::new(store.clone(), clock, Random::system(), owned_server_name!("localhost"), options);
         Self { disk, store, users }
