@@ -14,6 +14,7 @@ pub mod room_error;
 pub mod send;
 pub mod set_profile;
 pub mod set_state;
+pub mod tell_rooms;
 
 #[cfg(test)]
 mod tests;

@@ -84,6 +84,7 @@ pub struct Inner {
     sessions: sessions::Cache,
     seen: seen::Seen,
     attempts: attempts::Attempts,
+    tellers: profile::Tellers,
 }
 
 impl Users {
@@ -91,8 +92,8 @@ impl Users {
     pub fn new(store: Store, clock: Clock, random: Random, server_name: OwnedServerName, options: Options) -> Self {
         let hasher = password::Hasher::new(options.hashing, random.clone());
         let sessions = sessions::Cache::following(&store);
-        let (seen, attempts) = Default::default();
-        Self(Arc::new(Inner { server_name, options, store, clock, random, hasher, sessions, seen, attempts }))
+        let (seen, attempts, tellers) = Default::default();
+        Self(Arc::new(Inner { server_name, options, store, clock, random, hasher, sessions, seen, attempts, tellers }))
     }
 
     /// Whether the user id belongs to this server (whether or not there is such an account).

@@ -1,14 +1,15 @@
 //! Profiles: display name, avatar, and any other field (client-server API, "Profiles").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use parking_lot::Mutex;
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error;
 
 use super::{
-    changes,
+    Users, changes,
     keys::{PROFILE, PROFILE_DUE, fits},
 };
 use crate::store::{Batch, CommitError, ReadError, View};
@@ -182,4 +183,29 @@ pub fn all_due(view: &View<'_>, limit: usize) -> Result<Vec<OwnedUserId>, ReadEr
 pub fn told(batch: &mut Batch, user_id: &UserId, number: u64) {
     batch.assert_is(&PROFILE_DUE, &(user_id.as_str(),), &number);
     batch.delete(&PROFILE_DUE, &(user_id.as_str(),));
+}
+
+/// Who is telling rooms of a profile in this process.
+#[derive(Default)]
+pub(super) struct Tellers(Mutex<HashSet<OwnedUserId>>);
+
+/// The turn to tell the rooms of a user; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    users: Users,
+    user_id: OwnedUserId,
+}
+
+impl Users {
+    /// Takes the turn to tell the rooms of a user, if nobody has it.
+    pub fn begin_telling(&self, user_id: &UserId) -> Option<Turn> {
+        let begun = self.tellers.0.lock().insert(user_id.to_owned());
+        begun.then(|| Turn { users: self.clone(), user_id: user_id.to_owned() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.users.tellers.0.lock().remove(&self.user_id);
+    }
 }
