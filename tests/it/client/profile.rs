@@ -1,9 +1,14 @@
 //! Profiles.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
 
-use super::api::{Api, confusions};
+use super::{
+    api::{Api, confusions},
+    rooms,
+};
 
 const ALICE: &str = "/v3/profile/@alice:localhost";
 
@@ -72,4 +77,81 @@ async fn only_ones_own_and_only_what_fits() {
         let answer = api.send(Method::PUT, &format!("/_matrix/client{ALICE}/a.c"), Some(&alice), body.to_owned()).await;
         assert_eq!(answer.status, 400, "{body}");
     }
+}
+
+/// What rooms say of a user, as soon as they say what is `wanted`.
+async fn membership(api: &Api, token: &str, room_id: &str, user_id: &str, wanted: &str) -> Value {
+    let target = rooms::path(room_id, &format!("state/m.room.member/{}", rooms::segment(user_id)));
+    for _ in 0..200 {
+        let content = api.get(&target, token).await.ok();
+        if content["displayname"].as_str().unwrap_or_default() == wanted {
+            return content;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the room was never told");
+}
+
+async fn rename(api: &Api, token: &str, name: Value) {
+    api.put(&format!("{ALICE}/displayname"), token, json!({ "displayname": name })).await.ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_are_told_of_a_new_name_and_avatar() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let mut rooms = Vec::new();
+    for _ in 0..3 {
+        let room = api.public_room(&bob).await;
+        api.join(&alice, &room).await;
+        rooms.push(room);
+    }
+    let left = api.public_room(&bob).await;
+    api.join(&alice, &left).await;
+    api.leave(&alice, &left).await;
+    // A client may have put more into the membership than a name.
+    let target = rooms::path(&rooms[0], &format!("state/m.room.member/{}", rooms::segment("@alice:localhost")));
+    let content = json!({"membership": "join", "org.example.x": 1, "reason": "hello"});
+    api.put(&target, &alice, content).await.ok();
+
+    rename(&api, &alice, json!("Alice")).await;
+    api.put(&format!("{ALICE}/avatar_url"), &alice, json!({"avatar_url": "mxc://localhost/a"})).await.ok();
+    for room in &rooms {
+        membership(&api, &bob, room, "@alice:localhost", "Alice").await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let first = membership(&api, &bob, &rooms[0], "@alice:localhost", "Alice").await;
+    let wanted =
+        json!({"membership": "join", "displayname": "Alice", "avatar_url": "mxc://localhost/a", "org.example.x": 1});
+    assert_eq!(first, wanted, "what else was there stays, what belonged to the join does not");
+    let gone = membership(&api, &bob, &left, "@alice:localhost", "").await;
+    assert_eq!(gone["membership"], "leave", "who has left does not come back by a new name");
+
+    rename(&api, &alice, Value::Null).await;
+    for room in &rooms {
+        let content = membership(&api, &bob, room, "@alice:localhost", "").await;
+        assert_eq!(content["avatar_url"], "mxc://localhost/a");
+    }
+    // Nothing is said twice.
+    let before = api.app().store.horizon();
+    rename(&api, &alice, Value::Null).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(api.app().store.horizon(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stopped_goes_on_telling_rooms() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let room = api.public_room(&bob).await;
+    api.join(&alice, &room).await;
+    // The turn is taken by somebody who does nothing: as if the process had stopped before it could tell.
+    let turn = api.app().users.begin_telling(ruma::user_id!("@alice:localhost"));
+    rename(&api, &alice, json!("Alice")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    membership(&api, &bob, &room, "@alice:localhost", "").await;
+    let api = api.restart();
+    drop(turn);
+    myelin::flows::tell_rooms::resume(api.app()).await.unwrap();
+    membership(&api, &bob, &room, "@alice:localhost", "Alice").await;
 }
