@@ -121,4 +121,6 @@ impl fmt::Debug for Users {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

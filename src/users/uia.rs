@@ -144,10 +144,10 @@ impl Proof {
 /// A stored session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UiaRow {
-    binding: [u8; 32],
-    completed: Vec<Stage>,
+    pub(super) binding: [u8; 32],
+    pub(super) completed: Vec<Stage>,
     /// The registration token of a completed stage; used up with the effect.
-    token: Option<String>,
+    pub(super) token: Option<String>,
     pub(super) expires_at: UnixMillis,
 }
 

@@ -1,0 +1,124 @@
+//! The stored bytes of accounts, one row of each keyspace, held against `tests/it/golden/users.txt`: a release reads what
+//! an older one wrote. A line of that file is never changed, only added (`MYELIN_WRITE=1 cargo test --lib users::golden`
+//! writes the file anew, for a keyspace that no release has written yet).
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use super::{
+    accounts::Account,
+    devices::{Device, Seen},
+    keys::*,
+    profile::Profile,
+    registration::RegistrationToken,
+    tokens::{LoginToken, RefreshRow, TokenHash, TokenRow},
+    txn::Transaction,
+    uia::{Stage, UiaRow},
+};
+use crate::store::{
+    Key, KeyOf, Keyspace, Position, Value,
+    value::{from_bytes, to_bytes},
+};
+
+const FILE: &str = "tests/it/golden/users.txt";
+const USER: &str = "@alice:localhost";
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let (pairs, _) = text.as_bytes().as_chunks::<2>();
+    pairs.iter().map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// The rows as they are written today, by keyspace; what is in the file already must read as this.
+struct Golden {
+    stored: BTreeMap<String, (String, String)>,
+    today: Vec<(&'static str, String, String)>,
+}
+
+impl Golden {
+    fn row<K: Key + KeyOf<K>, V: Value + PartialEq + Debug>(&mut self, keyspace: &Keyspace<K, V>, key: K, value: V) {
+        let name = keyspace.info().name;
+        if let Some((_, bytes)) = self.stored.get(name) {
+            assert_eq!(from_bytes::<V>(&unhex(bytes)).unwrap(), value, "{name}");
+        }
+        self.today.push((name, hex(&keyspace.key_bytes(&key)), hex(&to_bytes(&value))));
+    }
+}
+
+#[test]
+fn stored_bytes_do_not_change() {
+    let path = format!("{}/{FILE}", env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::read_to_string(&path).unwrap_or_default();
+    let stored = file.lines().filter_map(|line| {
+        let mut words = line.split(' ').map(text);
+        Some((words.next()?, (words.next()?, words.next()?)))
+    });
+    let mut golden = Golden { stored: stored.collect(), today: Vec::new() };
+    rows_of_accounts(&mut golden);
+    rows_of_sessions(&mut golden);
+    rows_of_data(&mut golden);
+    let names: Vec<_> = golden.today.iter().map(|(name, ..)| *name).collect();
+    for info in KEYSPACES {
+        assert!(names.contains(&info.name), "{} has no golden row", info.name);
+    }
+    let today: String = golden.today.iter().map(|(name, key, value)| format!("{name} {key} {value}\n")).collect();
+    if std::env::var_os("MYELIN_WRITE").is_some() {
+        std::fs::write(path, today).unwrap();
+    } else {
+        assert_eq!(file, today, "what is stored has changed: add a version, and keep the old decoder");
+    }
+}
+
+fn rows_of_accounts(golden: &mut Golden) {
+    let account = Account {
+        password_hash: Some(text("$argon2id$x")),
+        guest: false,
+        admin: true,
+        locked: false,
+        suspended: true,
+        deactivated: false,
+        created_at: 1_800_000_000_000,
+    };
+    golden.row(&ACCOUNT, (text(USER),), account);
+    let token = RegistrationToken { uses_allowed: Some(3), used: 1, expires_at: None };
+    golden.row(&REGISTRATION_TOKEN, (text("token"),), token);
+    golden.row(&NONCE, (text("nonce"),), 1_800_000_000_000);
+    let fields = [("displayname", "\"Alice\""), ("m.tz", "\"UTC\"")];
+    let profile = Profile(fields.map(|(field, value)| (text(field), text(value))).into());
+    golden.row(&PROFILE, (text(USER),), profile);
+    golden.row(&PROFILE_DUE, (text(USER),), 7);
+}
+
+fn rows_of_sessions(golden: &mut Golden) {
+    let (user, device, hash) = (text(USER), text("PHONE"), TokenHash([7; 32]));
+    let made = Device { display_name: Some(text("a phone")), created_at: 1_800_000_000_000, generation: 300 };
+    golden.row(&DEVICE, (user.clone(), device.clone()), made);
+    let seen = Seen { at: 1_800_000_000_000, ip: Some(text("192.0.2.1")) };
+    golden.row(&SEEN, (user.clone(), device.clone()), seen);
+    let token = TokenRow { user: user.clone(), device: device.clone(), expires_at: Some(9), replaces: None };
+    golden.row(&TOKEN, (hash,), token);
+    let refresh =
+        RefreshRow { user: user.clone(), device: device.clone(), access: hash, replaces: Some(hash), next: None };
+    golden.row(&REFRESH, (hash,), refresh);
+    golden.row(&DEVICE_TOKEN, (user.clone(), device.clone(), 1, hash), ());
+    golden.row(&LOGIN_TOKEN, (hash,), LoginToken { user: user.clone(), expires_at: 9 });
+    golden.row(&TXN, (user, device, [8; 16]), Transaction { at: 9, answer: b"{}".to_vec() });
+    let stages = vec![Stage::Password, Stage::Dummy, Stage::RegistrationToken];
+    let session = UiaRow { binding: [9; 32], completed: stages, token: Some(text("token")), expires_at: 9 };
+    golden.row(&UIA, (text("session"),), session);
+}
+
+fn rows_of_data(golden: &mut Golden) {
+    let (user, room, kind) = (text(USER), text("!room:localhost"), text("m.tag"));
+    let row = AccountDataRow { content: text("{\"tags\":{}}"), position: Position(5) };
+    golden.row(&ACCOUNT_DATA, (user.clone(), room.clone(), kind.clone()), row);
+    golden.row(&AD_LOG, (user.clone(), Position(5), room, kind), ());
+    golden.row(&AD_SIZE, (user.clone(),), AccountDataSize { entries: 1, bytes: 11 });
+    golden.row(&FILTER, (user, text("id")), text("{}"));
+}
