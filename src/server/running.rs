@@ -10,6 +10,7 @@ use crate::{
     config::{self, Config},
     ephemeral::typing::Typing,
     event::SigningKey,
+    flows::tell_rooms,
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
     rooms::Rooms,
@@ -118,6 +119,12 @@ fn start_tasks(app: &App) {
         async move { users.keep_house().await }
     });
     app.tasks.spawn_forever("typing", move || typing.clone().run());
+    let teller = app.clone();
+    app.tasks.spawn("profiles that rooms were not told of", async move {
+        if let Err(error) = tell_rooms::resume(&teller).await {
+            tracing::warn!(%error, "rooms will be told of some profiles only at their next change");
+        }
+    });
 }
 
 /// The rate limits of the configuration.
