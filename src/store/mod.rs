@@ -7,6 +7,8 @@ pub mod commit;
 mod draft;
 pub mod engine;
 pub mod fsck;
+#[cfg(test)]
+pub(crate) mod golden;
 pub mod keyspace;
 mod lane;
 pub mod position;

@@ -1,8 +1,4 @@
-//! The stored bytes of accounts, one row of each keyspace, held against `tests/it/golden/users.txt`: a release reads what
-//! an older one wrote. A line of that file is never changed, only added (`MYELIN_WRITE=1 cargo test --lib users::golden`
-//! writes the file anew, for a keyspace that no release has written yet).
-
-use std::{collections::BTreeMap, fmt::Debug};
+//! The stored bytes of accounts, one row of each keyspace.
 
 use super::{
     accounts::Account,
@@ -14,65 +10,21 @@ use super::{
     txn::Transaction,
     uia::{Stage, UiaRow},
 };
-use crate::store::{
-    Key, KeyOf, Keyspace, Position, Value,
-    value::{from_bytes, to_bytes},
-};
+use crate::store::{Position, golden::Golden};
 
-const FILE: &str = "tests/it/golden/users.txt";
 const USER: &str = "@alice:localhost";
 
 fn text(text: &str) -> String {
     text.to_owned()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    pairs.iter().map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
-}
-
-/// The rows as they are written today, by keyspace; what is in the file already must read as this.
-struct Golden {
-    stored: BTreeMap<String, (String, String)>,
-    today: Vec<(&'static str, String, String)>,
-}
-
-impl Golden {
-    fn row<K: Key + KeyOf<K>, V: Value + PartialEq + Debug>(&mut self, keyspace: &Keyspace<K, V>, key: K, value: V) {
-        let name = keyspace.info().name;
-        if let Some((_, bytes)) = self.stored.get(name) {
-            assert_eq!(from_bytes::<V>(&unhex(bytes)).unwrap(), value, "{name}");
-        }
-        self.today.push((name, hex(&keyspace.key_bytes(&key)), hex(&to_bytes(&value))));
-    }
-}
-
 #[test]
 fn stored_bytes_do_not_change() {
-    let path = format!("{}/{FILE}", env!("CARGO_MANIFEST_DIR"));
-    let file = std::fs::read_to_string(&path).unwrap_or_default();
-    let stored = file.lines().filter_map(|line| {
-        let mut words = line.split(' ').map(text);
-        Some((words.next()?, (words.next()?, words.next()?)))
-    });
-    let mut golden = Golden { stored: stored.collect(), today: Vec::new() };
+    let mut golden = Golden::of("users");
     rows_of_accounts(&mut golden);
     rows_of_sessions(&mut golden);
     rows_of_data(&mut golden);
-    let names: Vec<_> = golden.today.iter().map(|(name, ..)| *name).collect();
-    for info in KEYSPACES {
-        assert!(names.contains(&info.name), "{} has no golden row", info.name);
-    }
-    let today: String = golden.today.iter().map(|(name, key, value)| format!("{name} {key} {value}\n")).collect();
-    if std::env::var_os("MYELIN_WRITE").is_some() {
-        std::fs::write(path, today).unwrap();
-    } else {
-        assert_eq!(file, today, "what is stored has changed: add a version, and keep the old decoder");
-    }
+    golden.check(KEYSPACES);
 }
 
 fn rows_of_accounts(golden: &mut Golden) {
