@@ -8,6 +8,8 @@ pub mod cache;
 pub mod event_row;
 pub mod follower;
 pub mod fsck;
+#[cfg(test)]
+mod golden;
 mod handle;
 pub mod head;
 pub mod keys;
