@@ -11,6 +11,7 @@ use crate::{
     graph::Graph,
     rooms::Rooms,
     store::Store,
+    sync::Sync,
     users::Users,
 };
 
@@ -44,6 +45,8 @@ pub struct Handles {
     pub rooms: Rooms,
     /// Who is typing.
     pub typing: Typing,
+    /// What clients have not seen yet.
+    pub sync: Sync,
 }
 
 impl From<Handles> for App {

@@ -3,12 +3,12 @@
 use crate::{
     graph, rooms,
     store::{KeyspaceInfo, ReadError, View, fsck, schema},
-    users,
+    sync, users,
 };
 
 /// The keyspaces of all modules.
 pub fn keyspaces() -> Vec<KeyspaceInfo> {
-    [schema::KEYSPACES, graph::keys::KEYSPACES, rooms::KEYSPACES, users::KEYSPACES].concat()
+    [schema::KEYSPACES, graph::keys::KEYSPACES, rooms::KEYSPACES, users::KEYSPACES, sync::KEYSPACES].concat()
 }
 
 /// The checks of all modules, beside that every row decodes.

@@ -17,6 +17,7 @@ use crate::{
     push::RulesError,
     rooms::{access::AccessError, receipts::ReceiptError},
     store::{CommitError, EngineError, ReadError},
+    sync::SyncError,
     users::{
         PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
         profile::ProfileError, registration::UsernameError, tags::TagError, uia::UiaError,
@@ -291,6 +292,17 @@ impl From<CreateRoomError> for Refusal {
             CreateRoomError::AliasTaken => bad_request("M_ROOM_IN_USE", &error),
             CreateRoomError::InvalidState(_) => bad_request("M_INVALID_ROOM_STATE", &error),
             CreateRoomError::Room(error) => error.into(),
+        }
+    }
+}
+
+// sync
+
+impl From<SyncError> for Refusal {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::BadToken => Self::invalid_param(error.to_string()),
+            SyncError::Read(error) => error.into(),
         }
     }
 }

@@ -66,7 +66,8 @@ pub fn page(
         (None, Direction::Backward) => PageToken::end(view.horizon()),
         (None, Direction::Forward) => PageToken { bound: view.horizon(), place: FIRST },
     };
-    let stop = query.to.map(|to| resolve(reader, view, room, to, query.direction)).transpose()?;
+    // Where to stop is a place, whichever way one comes to it.
+    let stop = query.to.map(|to| resolve(reader, view, room, to, Direction::Forward)).transpose()?;
     // Going back, what arrived behind the bound is none of this page's business; going on, everything there is.
     let bound = match query.direction {
         Direction::Backward => start.bound.min(view.horizon()),

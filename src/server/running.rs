@@ -15,6 +15,7 @@ use crate::{
     http::{Budget, RateLimits, Routes, Site},
     rooms::Rooms,
     store::Store,
+    sync::Sync,
     users::Users,
 };
 
@@ -96,6 +97,7 @@ fn wire(parts: Parts) -> App {
     let graph = Graph::new(&store, &tasks, &clock, &random, settings);
     let typing = Typing::new(clock.clone());
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
+    let sync = Sync::new((&store, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
         server_name,
         config,
@@ -109,6 +111,7 @@ fn wire(parts: Parts) -> App {
         graph,
         rooms,
         typing,
+        sync,
     })
 }
 

@@ -1,1 +1,129 @@
-//! What a client has not seen yet: tokens, subscribers, `/sync`.
+//! What a client has not seen yet.
+//!
+//! A `/sync` reads one snapshot up to one position and answers from it; when there is nothing new it waits for a touch of
+//! its [`subscriber`] and looks again, until its time is up. [`v3`] is the view that clients of the v3 API get.
+
+mod keys;
+mod lazy_members;
+mod subscriber;
+mod unread;
+pub mod v3;
+
+use std::{fmt, sync::Arc};
+
+use thiserror::Error;
+
+pub use self::keys::KEYSPACES;
+use self::{
+    lazy_members::LazyMembers,
+    subscriber::{Subscribers, Touched},
+};
+use crate::{
+    base::{clock::Clock, random::Random, shutdown::Shutdown, tasks::Tasks},
+    ephemeral::typing::Typing,
+    graph::{
+        Graph, Reader, RoomNo, Touch,
+        log::{Stream, Subject},
+    },
+    rooms::{content, sync_token::BadToken},
+    store::{Published, ReadError, Store},
+};
+
+/// Why a sync was not answered.
+#[derive(Debug, Error)]
+pub enum SyncError {
+    /// `since` is not a token of this server, or ahead of it.
+    #[error("`since` is not a token of this server")]
+    BadToken,
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<BadToken> for SyncError {
+    fn from(_: BadToken) -> Self {
+        Self::BadToken
+    }
+}
+
+/// Answers syncs. Cheap to clone.
+#[derive(Clone)]
+pub struct Sync(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    reader: Reader,
+    typing: Typing,
+    clock: Clock,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    subscribers: Arc<Subscribers>,
+    lazy_members: LazyMembers,
+    /// Random at each start: counts of typing mean nothing to another process.
+    boot: u32,
+}
+
+impl Sync {
+    /// Follows what `store` commits and what `typing` counts from now on.
+    pub fn new(
+        (store, graph, typing): (&Store, &Graph, &Typing),
+        (clock, random): (&Clock, &Random),
+        (tasks, shutdown): (&Tasks, &Shutdown),
+    ) -> Self {
+        let subscribers = Arc::new(Subscribers::default());
+        let listener = Arc::clone(&subscribers);
+        store.on_published(move |published| tell(&listener, published));
+        // Behind the listener: what was published before it is in every snapshot from now on.
+        subscribers.reached(store.horizon());
+        let listener = Arc::clone(&subscribers);
+        typing.on_change(move |room| listener.touch_typing(room));
+        Self(Arc::new(Inner {
+            store: store.clone(),
+            reader: graph.reader().clone(),
+            typing: typing.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            subscribers,
+            lazy_members: LazyMembers::default(),
+            boot: u32::from_be_bytes(random.bytes()),
+        }))
+    }
+
+    /// How many users are online: for metrics.
+    pub fn online(&self) -> usize {
+        self.0.subscribers.len()
+    }
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sync({} online)", self.online())
+    }
+}
+
+/// Tells the subscribers what a commit touches. Runs in the commit lane: no reads, nothing that waits.
+fn tell(subscribers: &Subscribers, published: &Published) {
+    let position = published.position;
+    for touch in published.touches.iter().filter_map(|touch| touch.downcast_ref::<Touch>()) {
+        match (&touch.entry.subject, touch.entry.stream) {
+            (Subject::Room(room), _) => {
+                let member = touch.delivery.as_deref().and_then(|delivery| {
+                    let user_id = delivery.change.as_ref().filter(|change| change.key.kind == "m.room.member")?;
+                    Some((&user_id.key.state_key, content::text(delivery.event.content(), "membership")?))
+                });
+                if let Some((user_id, membership)) = member {
+                    // Who left learns of it as well; who joins must be listening before the room is touched.
+                    subscribers.touch_user(user_id, position, Touched::Room(*room));
+                    subscribers.set_joined(user_id, *room, membership == "join");
+                }
+                subscribers.touch_room(*room, position, Touched::Room(*room));
+            }
+            (Subject::User(user_id), Stream::Membership) => {
+                subscribers.touch_user(user_id.as_str(), position, Touched::Room(RoomNo(touch.entry.reference)));
+            }
+            (Subject::User(user_id), _) => subscribers.touch_user(user_id.as_str(), position, Touched::User),
+        }
+    }
+    subscribers.reached(position);
+}

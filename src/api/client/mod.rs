@@ -21,6 +21,7 @@ mod relations;
 mod room;
 mod send;
 mod state;
+mod sync;
 mod uia;
 mod versions;
 mod well_known;
@@ -47,6 +48,7 @@ pub fn routes(routes: &mut Routes) {
     relations::routes(routes);
     send::routes(routes);
     state::routes(routes);
+    sync::routes(routes);
     versions::routes(routes);
     well_known::routes(routes);
 }

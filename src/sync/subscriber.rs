@@ -1,0 +1,307 @@
+//! Who is online, and what has touched them since.
+//!
+//! A *subscriber* is kept for each online user, outlives single requests, and holds a ring of the last touches. A commit
+//! walks the online users of the rooms that it touches and of nothing else; a waiting `/sync` whose `since` lies within
+//! the ring learns from it alone what is new, so that the work is proportional to what changed.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{graph::RoomNo, push::Matcher, store::Position};
+
+/// How many touches a subscriber remembers; behind that the store is asked.
+const RING: usize = 256;
+/// How long a subscriber outlives its last request.
+const KEEP: Duration = Duration::from_secs(5 * 60);
+/// After how many new subscribers the idle ones are looked for.
+const SWEEP_EVERY: usize = 256;
+
+/// What a commit touched, as far as a waiting client cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Touched {
+    /// Something in the timeline, state, receipts or memberships of a room.
+    Room(RoomNo),
+    /// Something in memory only (typing) in a room: wakes, but has counts of its own and is not remembered.
+    Ephemeral(RoomNo),
+    /// Account data, devices, or another thing of the user's own.
+    User,
+}
+
+/// All online users of this process.
+#[derive(Debug, Default)]
+pub struct Subscribers {
+    online: Mutex<Online>,
+    /// Everything at or below this position has been told: syncs read up to here.
+    reached: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Online {
+    users: HashMap<String, Arc<Subscriber>>,
+    /// The online members of a room, by user id.
+    rooms: HashMap<RoomNo, HashSet<Arc<str>>>,
+    since_sweep: usize,
+}
+
+/// One online user.
+#[derive(Debug)]
+pub struct Subscriber {
+    user_id: Arc<str>,
+    ring: Mutex<Ring>,
+    notify: Notify,
+    /// The user's push rules, prepared; dropped when anything of the user's own changes.
+    matcher: Mutex<Option<Arc<Matcher>>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    /// Every touch behind this position is in `touches`.
+    complete_since: Position,
+    touches: VecDeque<(Position, Touched)>,
+    rooms: HashSet<RoomNo>,
+    last_used: Instant,
+}
+
+impl Subscribers {
+    /// The subscriber of a user, made if there is none.
+    ///
+    /// `joined` gives the user's joined rooms and the position at which that was true; it is called while commits are
+    /// held up for a moment, so that no membership is missed between reading and listening.
+    pub fn subscribe<E>(
+        &self,
+        user_id: &str,
+        now: Instant,
+        joined: impl FnOnce() -> Result<(Position, Vec<RoomNo>), E>,
+    ) -> Result<Arc<Subscriber>, E> {
+        let mut online = self.online.lock();
+        if let Some(subscriber) = online.users.get(user_id) {
+            subscriber.ring.lock().last_used = now;
+            return Ok(Arc::clone(subscriber));
+        }
+        let (complete_since, rooms) = joined()?;
+        online.sweep(now);
+        let user_id: Arc<str> = user_id.into();
+        for room in &rooms {
+            online.rooms.entry(*room).or_default().insert(Arc::clone(&user_id));
+        }
+        let subscriber = Arc::new(Subscriber {
+            user_id: Arc::clone(&user_id),
+            ring: Mutex::new(Ring {
+                complete_since,
+                touches: VecDeque::new(),
+                rooms: rooms.into_iter().collect(),
+                last_used: now,
+            }),
+            notify: Notify::new(),
+            matcher: Mutex::new(None),
+        });
+        online.users.insert(user_id.as_ref().to_owned(), Arc::clone(&subscriber));
+        Ok(subscriber)
+    }
+
+    /// A room was touched at `position`: its online members learn it.
+    pub fn touch_room(&self, room: RoomNo, position: Position, what: Touched) {
+        let online = self.online.lock();
+        let Some(members) = online.rooms.get(&room) else { return };
+        for subscriber in members.iter().filter_map(|user| online.users.get(user.as_ref())) {
+            subscriber.touch(position, what);
+        }
+    }
+
+    /// Something of a user's own was touched at `position`.
+    pub fn touch_user(&self, user_id: &str, position: Position, what: Touched) {
+        if let Some(subscriber) = self.online.lock().users.get(user_id) {
+            subscriber.touch(position, what);
+        }
+    }
+
+    /// Who is typing in a room changed.
+    pub fn touch_typing(&self, room: RoomNo) {
+        self.touch_room(room, self.position(), Touched::Ephemeral(room));
+    }
+
+    /// Everything up to `position` has been told.
+    pub fn reached(&self, position: Position) {
+        self.reached.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    /// How far everything has been told.
+    pub fn position(&self) -> Position {
+        Position(self.reached.load(Ordering::Acquire))
+    }
+
+    /// A user joined a room, or is not joined any more.
+    pub fn set_joined(&self, user_id: &str, room: RoomNo, joined: bool) {
+        let mut online = self.online.lock();
+        let Some(subscriber) = online.users.get(user_id).map(Arc::clone) else { return };
+        let mut ring = subscriber.ring.lock();
+        if joined {
+            ring.rooms.insert(room);
+            online.rooms.entry(room).or_default().insert(Arc::clone(&subscriber.user_id));
+        } else {
+            ring.rooms.remove(&room);
+            online.forget_member(room, user_id);
+        }
+    }
+
+    /// How many users are online.
+    pub fn len(&self) -> usize {
+        self.online.lock().users.len()
+    }
+
+    /// Nobody is online.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Online {
+    fn forget_member(&mut self, room: RoomNo, user_id: &str) {
+        if let Some(members) = self.rooms.get_mut(&room) {
+            members.remove(user_id);
+            if members.is_empty() {
+                self.rooms.remove(&room);
+            }
+        }
+    }
+
+    /// Drops who has not asked for a while and is not asking now.
+    fn sweep(&mut self, now: Instant) {
+        self.since_sweep = self.since_sweep.saturating_add(1);
+        if self.since_sweep < SWEEP_EVERY {
+            return;
+        }
+        self.since_sweep = 0;
+        let idle: Vec<_> = self
+            .users
+            .values()
+            .filter(|one| Arc::strong_count(one) == 1 && now.duration_since(one.ring.lock().last_used) > KEEP)
+            .map(Arc::clone)
+            .collect();
+        for subscriber in idle {
+            self.users.remove(subscriber.user_id.as_ref());
+            let rooms: Vec<_> = subscriber.ring.lock().rooms.iter().copied().collect();
+            for room in rooms {
+                self.forget_member(room, &subscriber.user_id);
+            }
+        }
+    }
+}
+
+impl Subscriber {
+    fn touch(&self, position: Position, what: Touched) {
+        if what == Touched::User {
+            *self.matcher.lock() = None;
+        }
+        {
+            let mut ring = self.ring.lock();
+            if matches!(what, Touched::Ephemeral(_)) || ring.touches.back() == Some(&(position, what)) {
+                drop(ring);
+                self.notify.notify_waiters();
+                return;
+            }
+            if ring.touches.len() == RING
+                && let Some((dropped, _)) = ring.touches.pop_front()
+            {
+                ring.complete_since = ring.complete_since.max(dropped);
+            }
+            ring.touches.push_back((position, what));
+        }
+        self.notify.notify_waiters();
+    }
+
+    /// What was touched behind `since`, each thing once; `None` if the ring does not reach back that far.
+    pub fn touched_since(&self, since: Position) -> Option<Vec<Touched>> {
+        let ring = self.ring.lock();
+        if since < ring.complete_since {
+            return None;
+        }
+        let mut seen = Vec::new();
+        for (_, what) in ring.touches.iter().rev().take_while(|(position, _)| *position > since) {
+            if !seen.contains(what) {
+                seen.push(*what);
+            }
+        }
+        Some(seen)
+    }
+
+    /// The user's push rules, prepared; by `make` if they are not yet.
+    pub fn matcher<E>(&self, make: impl FnOnce() -> Result<Matcher, E>) -> Result<Arc<Matcher>, E> {
+        if let Some(matcher) = &*self.matcher.lock() {
+            return Ok(Arc::clone(matcher));
+        }
+        let matcher = Arc::new(make()?);
+        *self.matcher.lock() = Some(Arc::clone(&matcher));
+        Ok(matcher)
+    }
+
+    /// Completes at the next touch after this call returned (its `enable` must be called before looking for news).
+    pub fn touched(&self) -> tokio::sync::futures::Notified<'_> {
+        self.notify.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn subscribe(all: &Subscribers, user: &str, at: u64, rooms: &[u64]) -> Arc<Subscriber> {
+        let rooms = rooms.iter().map(|no| RoomNo(*no)).collect();
+        all.subscribe::<Infallible>(user, Instant::now(), || Ok((Position(at), rooms))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_members_are_touched() {
+        let all = Subscribers::default();
+        let (alice, bob) = (subscribe(&all, "@alice:a", 1, &[1, 2]), subscribe(&all, "@bob:a", 1, &[2]));
+        all.touch_room(RoomNo(1), Position(5), Touched::Room(RoomNo(1)));
+        assert_eq!(alice.touched_since(Position(1)), Some(vec![Touched::Room(RoomNo(1))]));
+        assert_eq!(bob.touched_since(Position(1)), Some(vec![]));
+        assert_eq!(alice.touched_since(Position(5)), Some(vec![]));
+        assert_eq!(alice.touched_since(Position(0)), None, "the ring began later");
+    }
+
+    #[tokio::test]
+    async fn joining_and_leaving_moves_a_member() {
+        let all = Subscribers::default();
+        let alice = subscribe(&all, "@alice:a", 1, &[]);
+        all.set_joined("@alice:a", RoomNo(7), true);
+        all.touch_room(RoomNo(7), Position(2), Touched::Room(RoomNo(7)));
+        all.set_joined("@alice:a", RoomNo(7), false);
+        all.touch_room(RoomNo(7), Position(3), Touched::Room(RoomNo(7)));
+        assert_eq!(alice.touched_since(Position(2)), Some(vec![]));
+        assert_eq!(alice.touched_since(Position(1)), Some(vec![Touched::Room(RoomNo(7))]));
+    }
+
+    #[tokio::test]
+    async fn a_full_ring_forgets_and_says_so() {
+        let all = Subscribers::default();
+        let alice = subscribe(&all, "@alice:a", 0, &[1]);
+        for position in 1..=RING as u64 + 1 {
+            all.touch_room(RoomNo(1), Position(position), Touched::Room(RoomNo(1)));
+        }
+        assert_eq!(alice.touched_since(Position(0)), None);
+        assert!(alice.touched_since(Position(1)).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_touch_wakes_who_waits() {
+        let all = Subscribers::default();
+        let alice = subscribe(&all, "@alice:a", 0, &[]);
+        let mut waiting = std::pin::pin!(alice.touched());
+        waiting.as_mut().enable();
+        all.touch_user("@alice:a", Position(1), Touched::User);
+        waiting.await;
+    }
+}

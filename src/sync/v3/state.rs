@@ -1,0 +1,135 @@
+//! The state of a room in a response: what a client must know beside the timeline.
+//!
+//! Client-server API, "Syncing" (the note on `state`), MSC4222 for `state_after`, "Lazy-loading room members".
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{
+    collect::Question,
+    reply::{Json, StateSection},
+    shape::shape,
+    timeline::Timeline,
+};
+use crate::{
+    graph::{Event, RoomNo, Root, Seq, StateKey},
+    rooms::{events, filter::Subject, members},
+    store::{ReadError, View},
+    sync::lazy_members::Memory,
+};
+
+const MEMBER: &str = "m.room.member";
+
+/// The states that an answer lies between.
+#[derive(Clone, Copy)]
+pub(super) struct Interval {
+    /// What the client knows; empty if it knows nothing.
+    pub(super) known: Root,
+    /// What holds at the end.
+    pub(super) end: Root,
+}
+
+/// Reads and writes it.
+pub(super) fn write(
+    question: &Question,
+    view: &View<'_>,
+    room: RoomNo,
+    interval: Interval,
+    timeline: &Timeline,
+    memory: &mut Memory,
+) -> Result<Vec<Json>, ReadError> {
+    let start = timeline.seen.first().map_or(interval.end, |first| first.event.meta.root_before);
+    let wanted = match question.section() {
+        StateSection::After => after(question, view, room, interval)?,
+        StateSection::Before => before(question, view, room, (interval, start), timeline)?,
+    };
+    let lazy = question.request.filter.room.state.lazy_load_members;
+    let wanted = if lazy { without_unneeded_members(question, wanted, interval, timeline) } else { wanted };
+    let numbers: Vec<_> = wanted.into_values().map(|seq| (room, seq)).collect();
+    let mut events: Vec<Event> = question.reader.events(view, &numbers)?.into_iter().flatten().collect();
+    if lazy {
+        let root = if question.section() == StateSection::After { interval.end } else { start };
+        add_senders(question, view, (room, root), (timeline, &mut events), memory)?;
+    }
+    let filter = &question.request.filter.room.state;
+    events.retain(|event| {
+        let has_url = filter.contains_url.is_some() && crate::rooms::content::text(event.content(), "url").is_some();
+        filter.allows(Subject { kind: &event.kind, sender: event.sender.as_str(), has_url })
+    });
+    let written = events::write_state(&question.reader, view, &question.recipient(), &events, None)?;
+    Ok(shape(&question.request.filter, written, events.iter().map(|event| &event.body)))
+}
+
+type Wanted = BTreeMap<StateKey, Seq>;
+
+/// All that changed up to the end.
+fn after(question: &Question, view: &View<'_>, room: RoomNo, interval: Interval) -> Result<Wanted, ReadError> {
+    let changes = question.reader.changes(view, room, interval.known, interval.end)?;
+    Ok(changes.into_iter().filter_map(|changed| Some((changed.key, changed.new?))).collect())
+}
+
+/// What changed up to the start of the timeline, and what changed within it without being in it: by resolution, or because
+/// the filter left it out.
+fn before(
+    question: &Question,
+    view: &View<'_>,
+    room: RoomNo,
+    (interval, start): (Interval, Root),
+    timeline: &Timeline,
+) -> Result<Wanted, ReadError> {
+    let mut wanted = Wanted::new();
+    for changed in question.reader.changes(view, room, interval.known, start)? {
+        wanted.extend(changed.new.map(|seq| (changed.key, seq)));
+    }
+    let sent: HashSet<Seq> = timeline.seen.iter().map(|seen| seen.event.seq).collect();
+    for changed in question.reader.changes(view, room, start, interval.end)? {
+        if let Some(seq) = changed.new.filter(|seq| !sent.contains(seq)) {
+            wanted.insert(changed.key, seq);
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whoever knows nothing of the room gets, of its members, only themselves and those who speak; whoever knows it gets
+/// everybody who changed.
+fn without_unneeded_members(
+    question: &Question,
+    mut wanted: Wanted,
+    interval: Interval,
+    timeline: &Timeline,
+) -> Wanted {
+    if interval.known.is_empty() {
+        let own = question.request.user_id.as_str();
+        let speaks = |user: &str| timeline.seen.iter().any(|seen| seen.event.sender == user);
+        wanted.retain(|key, _| key.kind != MEMBER || key.state_key == own || speaks(&key.state_key));
+    }
+    wanted
+}
+
+/// Adds the members who sent the events of the timeline, unless the client has them.
+fn add_senders(
+    question: &Question,
+    view: &View<'_>,
+    (room, root): (RoomNo, Root),
+    (timeline, events): (&Timeline, &mut Vec<Event>),
+    memory: &mut Memory,
+) -> Result<(), ReadError> {
+    let redundant = question.request.filter.room.state.include_redundant_members;
+    let hash = |event: &Event| memory_hash(room, event.state_key.as_deref().unwrap_or_default());
+    let is_member = |event: &&Event| event.kind == MEMBER;
+    for event in events.iter().chain(timeline.seen.iter().map(|seen| &seen.event)).filter(is_member) {
+        memory.sent(hash(event));
+    }
+    let have: HashSet<Seq> = events.iter().map(|event| event.seq).collect();
+    let spoken = timeline.seen.iter().map(|seen| &seen.event);
+    for member in members::of_senders(&question.reader, view, (room, root), spoken)? {
+        let known = memory.sent_before(hash(&member));
+        if !have.contains(&member.seq) && (redundant || !known) {
+            events.push(member);
+        }
+    }
+    Ok(())
+}
+
+fn memory_hash(room: RoomNo, user_id: &str) -> u64 {
+    crate::sync::lazy_members::hash(room, user_id)
+}

@@ -1,0 +1,192 @@
+//! Rooms in an answer: timelines, states, sections.
+
+use serde_json::json;
+
+use super::{create_room, filter, invite, join, keys, leave, public_room, say, set_state, since, sync, texts, token};
+use crate::harness::TestServer;
+
+#[tokio::test(start_paused = true)]
+async fn a_small_room_is_all_timeline() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({"name": "Kitchen"})).await;
+    let wide = filter(&json!({"room": {"timeline": {"limit": 50}}}));
+    let answer = sync(&server, &alice, &wide).await;
+    let found = &answer["rooms"]["join"][&room];
+    let timeline = found["timeline"]["events"].as_array().unwrap();
+    assert_eq!(timeline[0]["type"], "m.room.create");
+    assert_eq!(timeline.last().unwrap()["type"], "m.room.name");
+    assert!(timeline.iter().all(|event| event.get("room_id").is_none() && event["unsigned"]["age"].is_i64()));
+    assert_eq!(found["state"]["events"], json!([]));
+    assert_eq!(found["timeline"]["limited"], false);
+    assert_eq!(found["summary"], json!({"m.joined_member_count": 1, "m.invited_member_count": 0}));
+    assert!(since(&server, &alice, &answer).await.get("rooms").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_and_timeline_together_are_the_room() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({"name": "one", "topic": "t"})).await;
+    set_state(&server, &alice, &room, "m.room.name", json!({"name": "two"})).await;
+    let two = filter(&json!({"room": {"timeline": {"limit": 2}}}));
+    let answer = sync(&server, &alice, &two).await;
+    let found = &answer["rooms"]["join"][&room];
+    assert_eq!(found["timeline"]["limited"], true);
+    let timeline = found["timeline"]["events"].as_array().unwrap();
+    assert_eq!(timeline.last().unwrap()["content"]["name"], "two");
+    assert_eq!(timeline.last().unwrap()["unsigned"]["prev_content"], json!({"name": "one"}));
+    let before = found["state"]["events"].as_array().unwrap();
+    let name = before.iter().find(|event| event["type"] == "m.room.name");
+    assert!(name.is_none_or(|name| name["content"]["name"] == "one"), "the state at the start of the timeline");
+
+    let after = sync(&server, &alice, &format!("{two}&use_state_after=true")).await;
+    let found = &after["rooms"]["join"][&room];
+    assert!(found.get("state").is_none());
+    let name = found["state_after"]["events"].as_array().unwrap().iter().find(|event| event["type"] == "m.room.name");
+    assert_eq!(name.unwrap()["content"]["name"], "two", "the state at its end");
+    let unstable = sync(&server, &alice, &format!("{two}&org.matrix.msc4222.use_state_after=true")).await;
+    assert!(unstable["rooms"]["join"][&room]["state_after"].is_object());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_told_and_can_be_filled() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    let first = sync(&server, &bob, "").await;
+    for number in 0..8 {
+        say(&server, &alice, &room, &format!("m{number}")).await;
+    }
+    set_state(&server, &alice, &room, "m.room.topic", json!({"topic": "in the gap"})).await;
+    for number in 8..12 {
+        say(&server, &alice, &room, &format!("m{number}")).await;
+    }
+    let four = filter(&json!({"room": {"timeline": {"limit": 4}}}));
+    let answer = sync(&server, &bob, &format!("{four}&since={}", token(&first))).await;
+    let found = &answer["rooms"]["join"][&room];
+    assert_eq!(texts(found), ["m8", "m9", "m10", "m11"]);
+    assert_eq!(found["timeline"]["limited"], true);
+    assert_eq!(keys(&found["state"]["events"]), [("m.room.topic".to_owned(), String::new())]);
+    let prev = found["timeline"]["prev_batch"].as_str().unwrap();
+    let target = format!("/v3/rooms/{room}/messages?dir=b&limit=9&from={prev}&to={}", token(&first));
+    let page = server.get(&target).by(&bob).send().await.ok();
+    let bodies: Vec<_> =
+        page["chunk"].as_array().unwrap().iter().filter_map(|event| event["content"]["body"].as_str()).collect();
+    assert_eq!(bodies, ["m7", "m6", "m5", "m4", "m3", "m2", "m1", "m0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_state_is_sent_again_when_asked_for() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = public_room(&server, &alice).await;
+    let first = sync(&server, &alice, "").await;
+    let query = format!("full_state=true&timeout=30000&since={}", token(&first));
+    let answer = sync(&server, &alice, &query).await;
+    let found = &answer["rooms"]["join"][&room];
+    assert_eq!(found["timeline"]["events"], json!([]));
+    assert!(keys(&found["state"]["events"]).contains(&("m.room.create".to_owned(), String::new())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joined_room_comes_whole_and_a_re_joined_one_again() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    for number in 0..15 {
+        say(&server, &alice, &room, &format!("m{number}")).await;
+    }
+    let first = sync(&server, &bob, "").await;
+    assert!(first.get("rooms").is_none());
+    join(&server, &bob, &room).await;
+    let joined = since(&server, &bob, &first).await;
+    let found = &joined["rooms"]["join"][&room];
+    assert_eq!(found["timeline"]["limited"], true);
+    assert_eq!(texts(found), ["m6", "m7", "m8", "m9", "m10", "m11", "m12", "m13", "m14"]);
+    assert!(keys(&found["state"]["events"]).contains(&("m.room.create".to_owned(), String::new())));
+
+    leave(&server, &bob, &room).await;
+    let left = since(&server, &bob, &joined).await;
+    let events = &left["rooms"]["leave"][&room]["timeline"]["events"];
+    assert_eq!((events[0]["state_key"].as_str(), events.as_array().unwrap().len()), (Some(&*bob.user_id), 1));
+    say(&server, &alice, &room, "while away").await;
+    join(&server, &bob, &room).await;
+    let again = since(&server, &bob, &left).await;
+    let found = &again["rooms"]["join"][&room];
+    assert!(keys(&found["state"]["events"]).contains(&("m.room.create".to_owned(), String::new())), "all of it, again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_that_is_not_for_the_user_stays_out() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let state = json!([{"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}]);
+    let room = create_room(&server, &alice, json!({"preset": "public_chat", "initial_state": state})).await;
+    say(&server, &alice, &room, "secret").await;
+    join(&server, &bob, &room).await;
+    say(&server, &alice, &room, "open").await;
+    let answer = sync(&server, &bob, "").await;
+    assert_eq!(texts(&answer["rooms"]["join"][&room]), ["open"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invites_and_knocks_carry_stripped_state() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let knockable = json!([{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]);
+    let room = create_room(&server, &alice, json!({"name": "Den", "initial_state": knockable})).await;
+    let first = sync(&server, &bob, "").await;
+    server.post(&format!("/v3/knock/{room}")).by(&bob).json(&json!({})).send().await.ok();
+    let knocking = since(&server, &bob, &first).await;
+    let state = keys(&knocking["rooms"]["knock"][&room]["knock_state"]["events"]);
+    assert!(state.contains(&("m.room.name".to_owned(), String::new())), "{knocking}");
+    invite(&server, &alice, &room, &bob).await;
+    let invited = since(&server, &bob, &knocking).await;
+    let events = &invited["rooms"]["invite"][&room]["invite_state"]["events"];
+    let state = keys(events);
+    for kind in ["m.room.create", "m.room.join_rules", "m.room.name"] {
+        assert!(state.contains(&(kind.to_owned(), String::new())), "{kind} in {invited}");
+    }
+    for member in [&alice.user_id, &bob.user_id] {
+        assert!(state.contains(&("m.room.member".to_owned(), member.clone())));
+    }
+    assert!(events.as_array().unwrap().iter().all(|event| event.get("event_id").is_none()));
+    assert!(since(&server, &bob, &invited).await.get("rooms").is_none(), "once");
+    assert!(sync(&server, &bob, "").await["rooms"]["invite"][&room].is_object(), "and to whom everything is new");
+    leave(&server, &bob, &room).await;
+    let rejected = since(&server, &bob, &invited).await;
+    let left = &rejected["rooms"]["leave"][&room];
+    assert_eq!(left["timeline"]["events"].as_array().unwrap().len(), 1, "his own leave, and nothing of the room");
+    assert_eq!(left["state"]["events"], json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sending_device_gets_its_transaction_id_back() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    say(&server, &alice, &room, "mine").await;
+    let last = |answer: &serde_json::Value| {
+        answer["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap().last().unwrap()["unsigned"].clone()
+    };
+    assert_eq!(last(&sync(&server, &alice, "").await)["transaction_id"], "mine");
+    let theirs = last(&sync(&server, &bob, "").await);
+    assert!(theirs.get("transaction_id").is_none());
+    assert_eq!(theirs["membership"], "join");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_room_is_gone() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    leave(&server, &bob, &room).await;
+    let all = filter(&json!({"room": {"include_leave": true}}));
+    assert!(sync(&server, &bob, &all).await["rooms"]["leave"][&room].is_object());
+    server.post(&format!("/v3/rooms/{room}/forget")).by(&bob).json(&json!({})).send().await.ok();
+    assert!(sync(&server, &bob, &all).await.get("rooms").is_none());
+}
