@@ -30,6 +30,11 @@ impl RawRequest {
         let found = self.args.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         found.ok_or_else(|| Refusal::internal(&format!("the route has no argument `{name}`")))
     }
+
+    /// The body, if it is a JSON object that is fit to be kept: in UTF-8, of bounded depth. None at all is an empty one.
+    pub fn object(&self) -> Result<&[u8], Refusal> {
+        body::checked(&self.parts)
+    }
 }
 
 /// Reads a request of ruma's type.

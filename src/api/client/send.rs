@@ -3,7 +3,7 @@
 //! Read by hand: an event's type must stay as the client wrote it, and ruma's types know more than one name for some.
 
 use ::http::Method;
-use ruma::canonical_json::CanonicalJsonValue;
+use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
 use serde_json::json;
 
 use super::{raw, room};
@@ -28,7 +28,7 @@ pub(super) fn routes(routes: &mut Routes) {
 async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     refuse_delay(&request)?;
     let (room_id, kind) = (raw::room_id(&request)?, request.arg("type")?.to_owned());
-    let content = content(&request.body)?;
+    let content = content(&request)?;
     let message = Message::new(kind.clone(), content)?;
     let transaction = transaction(&request, &format!("send {room_id} {kind}"))?;
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;
@@ -37,11 +37,8 @@ async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<J
 
 async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, target) = (raw::room_id(&request)?, room::event_id(&request)?);
-    let mut content = if request.body.trim_ascii().is_empty() {
-        ruma::canonical_json::CanonicalJsonObject::new()
-    } else {
-        self::content(&request.body)?
-    };
+    let mut content =
+        if request.body.trim_ascii().is_empty() { CanonicalJsonObject::new() } else { self::content(&request)? };
     content.remove("redacts");
     if content.get("reason").is_some_and(|reason| !matches!(reason, CanonicalJsonValue::String(_))) {
         return Err(Refusal::bad_json("`reason` must be a string"));
@@ -53,7 +50,11 @@ async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, R
 }
 
 /// The content of an event, from a body.
-pub(super) fn content(body: &[u8]) -> Result<ruma::canonical_json::CanonicalJsonObject, Refusal> {
+pub(super) fn content(request: &RawRequest) -> Result<CanonicalJsonObject, Refusal> {
+    if request.body.trim_ascii().is_empty() {
+        return Err(Refusal::not_json("The body is not JSON"));
+    }
+    let body = request.object()?;
     json::parse(body).map_err(|error| match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
         Ok(_) => Refusal::bad_json(error.to_string()),
         Err(_) => Refusal::not_json("The body is not JSON"),
