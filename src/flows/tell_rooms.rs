@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ruma::{
-    OwnedUserId, UserId,
+    UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 use thiserror::Error;
