@@ -8,6 +8,7 @@
     reason = "a test says what it expects and stops when it is not so"
 )]
 
+mod architecture;
 mod client;
 mod crash;
 mod documentation;
