@@ -80,43 +80,56 @@ fn walk<N: Nodes>(nodes: &N, states: &[Root], visit: &mut impl FnMut(Slot, &[u32
     let mut level = loaded.values().map(|node| node.level()).max().unwrap_or_default();
     loop {
         let mut below = Open { places: Vec::new(), names: Vec::new() };
-        let mut scratch = Vec::with_capacity(width);
-        let mut seqs = Vec::with_capacity(width);
         for (place, names) in open.places.iter().zip(open.names.chunks(width)) {
-            for index in 0..WIDTH {
-                let number = (place << BITS) | u32::try_from(index).unwrap_or_default();
-                if level == 0 {
-                    seqs.clear();
-                    seqs.extend(
-                        names
-                            .iter()
-                            .map(|name| loaded.get(name).and_then(|node| node.seq(index)).map_or(0, |seq| seq.0)),
-                    );
-                    if !all_equal(&seqs) {
-                        visit(Slot(number), &seqs);
-                    }
-                    continue;
-                }
-                scratch.clear();
-                scratch.extend(names.iter().map(|name| match loaded.get(name) {
-                    Some(node) if node.level() == level => node.child(index),
-                    // A lower tree stands at the first place of a higher one.
-                    Some(_) if index == 0 => *name,
-                    _ => Root::EMPTY,
-                }));
-                if !all_equal(&scratch) {
-                    below.places.push(number);
-                    below.names.extend_from_slice(&scratch);
-                }
+            let found: Vec<Option<&Node>> = names.iter().map(|name| loaded.get(name).map(|node| &**node)).collect();
+            if level == 0 {
+                compare_leaves(*place, &found, visit);
+            } else {
+                compare_branches(*place, level, names, &found, &mut below);
             }
         }
-        if level == 0 || below.places.is_empty() {
+        if below.places.is_empty() {
             return Ok(());
         }
         level -= 1;
         loaded = load(nodes, &below.names)?;
         open = below;
     }
+}
+
+/// Calls `visit` where leaves of one place differ.
+fn compare_leaves(place: u32, leaves: &[Option<&Node>], visit: &mut impl FnMut(Slot, &[u32])) {
+    let mut seqs = Vec::with_capacity(leaves.len());
+    for index in 0..WIDTH {
+        seqs.clear();
+        seqs.extend(leaves.iter().map(|leaf| leaf.and_then(|leaf| leaf.seq(index)).map_or(0, |seq| seq.0)));
+        if !all_equal(&seqs) {
+            visit(Slot(below_place(place, index)), &seqs);
+        }
+    }
+}
+
+/// Opens the places below where branches of one place differ.
+fn compare_branches(place: u32, level: u8, names: &[Root], branches: &[Option<&Node>], below: &mut Open) {
+    for index in 0..WIDTH {
+        let start = below.names.len();
+        below.names.extend(names.iter().zip(branches).map(|(name, node)| match node {
+            Some(node) if node.level() == level => node.child(index),
+            // A lower tree stands at the first place of a higher one.
+            Some(_) if index == 0 => *name,
+            _ => Root::EMPTY,
+        }));
+        if below.names.get(start..).is_none_or(all_equal) {
+            below.names.truncate(start);
+        } else {
+            below.places.push(below_place(place, index));
+        }
+    }
+}
+
+/// The number of a place one level down. The first slots of the highest level are all that a slot's 32 bits reach.
+fn below_place(place: u32, index: usize) -> u32 {
+    (place << BITS) | u32::try_from(index).unwrap_or_default()
 }
 
 fn load<N: Nodes>(nodes: &N, names: &[Root]) -> Result<HashMap<Root, Arc<Node>>, N::Error> {

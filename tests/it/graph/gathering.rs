@@ -1,7 +1,8 @@
 //! The lane: what waits goes together, who fails is answered alone, and nothing is done twice.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::Arc,
     task::Poll,
 };
@@ -9,8 +10,12 @@ use std::{
 use futures_util::future::join_all;
 use myelin::{
     graph::{Membership, Placed, Proposal, RoomNo, SendError, log},
-    store::{Batch, CommitError, Family, Keyspace},
+    store::{
+        Batch, CommitError, Engine, EngineError, Family, Keyspace, Position, ReadTier,
+        engine::{Durability, Operation, Snapshot, memory::Memory},
+    },
 };
+use parking_lot::{Condvar, Mutex};
 use ruma::RoomVersionId;
 
 use super::rig::{ALICE, BOB, Rig, member, message, user};
@@ -24,6 +29,10 @@ fn with_txn(proposal: Proposal, txn: &str) -> Proposal {
         batch.assert_absent(&TXN, &(&*txn,));
         batch.put(&TXN, &(&*txn,), &placed.event_id.to_string());
     })
+}
+
+async fn is_pending(mut future: Pin<&mut impl Future>) -> bool {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
 #[tokio::test]
@@ -119,8 +128,7 @@ async fn a_caller_who_goes_away_tears_nothing() {
     let no = rig.create(&RoomVersionId::V11, "public").await;
     {
         let mut send = std::pin::pin!(rig.send(no, message(ALICE, "said and gone")));
-        let is_pending = poll_fn(|context| Poll::Ready(send.as_mut().poll(context).is_pending())).await;
-        assert!(is_pending);
+        assert!(is_pending(send.as_mut()).await);
     }
     rig.send(no, message(ALICE, "and on")).await.unwrap();
     let bodies: Vec<_> = rig.arrived(no).into_iter().skip(5).map(|event| event.body.kind).collect();
@@ -168,4 +176,82 @@ async fn a_change_of_what_is_no_more_is_not_sent_even_when_both_are_gathered() {
     assert_eq!(rig.membership(room, BOB), Some(Membership::Leave));
     let again = rig.send(room, member(BOB, BOB, "join")).await.unwrap();
     rig.send(room, member(BOB, BOB, "join").replacing(again.seq)).await.unwrap();
+}
+
+/// An engine whose writes wait until the test lets them through.
+#[derive(Clone, Default)]
+struct Gated {
+    memory: Memory,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Gated {
+    fn set(&self, open: bool) {
+        *self.gate.0.lock() = open;
+        self.gate.1.notify_all();
+    }
+}
+
+impl Engine for Gated {
+    fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
+        self.memory.snapshot(tier, read);
+    }
+
+    fn write(&self, operations: &[Operation], durability: Durability, last: Position) -> Result<(), EngineError> {
+        let mut open = self.gate.0.lock();
+        while !*open {
+            self.gate.1.wait(&mut open);
+        }
+        self.memory.write(operations, durability, last)
+    }
+
+    fn acknowledged(&self) -> Position {
+        self.memory.acknowledged()
+    }
+}
+
+#[tokio::test]
+async fn while_a_commit_is_being_synced_the_next_one_gathers() {
+    let engine = Gated::default();
+    engine.set(true);
+    let rig = Rig::threaded(engine.clone());
+    let no = rig.create(&RoomVersionId::V11, "public").await;
+    let before = rig.commits();
+    engine.set(false);
+    let first = rig.send(no, message(ALICE, "first"));
+    let others = join_all((0..30).map(|number| rig.send(no, message(ALICE, &number.to_string()))));
+    let (mut first, mut others) = (std::pin::pin!(first), std::pin::pin!(others));
+    assert!(is_pending(first.as_mut()).await);
+    // The lane runs, and waits for the disk with the first event.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_pending(others.as_mut()).await);
+    engine.set(true);
+    first.await.unwrap();
+    assert!(others.await.iter().all(Result::is_ok));
+    assert_eq!(rig.commits() - before, 2, "thirty events shared the second commit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_threads_and_rooms_at_once() {
+    let rig = Arc::new(Rig::threaded(Memory::new()));
+    let mut rooms = Vec::new();
+    for _ in 0..3 {
+        rooms.push(rig.create(&RoomVersionId::V11, "public").await);
+    }
+    let tasks = (0..8).map(|task: usize| {
+        let (rig, rooms) = (Arc::clone(&rig), rooms.clone());
+        tokio::task::spawn(async move {
+            for number in 0..25 {
+                let no = rooms[(task + number) % rooms.len()];
+                rig.send(no, message(ALICE, &format!("{task} {number}"))).await.unwrap();
+            }
+        })
+    });
+    assert!(join_all(tasks).await.iter().all(Result::is_ok));
+    let heads = rig.read(|view| rig.graph.reader().heads(view, &rooms));
+    let sum: usize = rooms.iter().map(|no| rig.arrived(*no).len()).sum();
+    assert_eq!(sum, 3 * 5 + 200);
+    assert!(heads.into_iter().flatten().all(|head| head.extremities.len() == 1));
 }

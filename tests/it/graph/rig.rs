@@ -12,7 +12,7 @@ use myelin::{
         CreateError, Event, Graph, Membership, Placed, Proposal, RoomNo, Root, SendError, Settings, StateKey,
         log::Touch,
     },
-    store::{Engine, ReadError, Store, View, engine::memory::Memory},
+    store::{Driver, Engine, OpenOptions, ReadError, Store, View, engine::memory::Memory},
 };
 use parking_lot::Mutex;
 use ruma::{
@@ -90,6 +90,12 @@ impl Rig {
 
     pub fn over(engine: impl Engine) -> Self {
         Self::with(Store::open(engine))
+    }
+
+    /// Over an engine that a thread of its own writes to, as one with a disk is.
+    pub fn threaded(engine: impl Engine) -> Self {
+        let options = OpenOptions { driver: Driver::Thread, ..OpenOptions::default() };
+        Self::with(Store::open_with(engine, options).unwrap())
     }
 
     /// Another graph over the same store, as a second process would be.
