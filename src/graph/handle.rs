@@ -1,6 +1,6 @@
 //! The graph's handle: what the layers above call.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache as QuickCache;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
@@ -26,6 +26,8 @@ use crate::{
 
 /// Ids of rooms that are kept with their numbers.
 const ROOM_NUMBERS: usize = 10_000;
+/// How often what is over is thrown away.
+const MAINTAIN_EVERY: Duration = Duration::from_hours(1);
 
 /// What a graph must know of its server.
 #[derive(Clone, Debug)]
@@ -172,6 +174,16 @@ impl Graph {
     /// When the store fails; what was done stays done.
     pub async fn maintain(&self) -> Result<(), MaintenanceError> {
         maintenance::maintain(&self.0.store, self.0.env.clock.now()).await
+    }
+
+    /// Maintains for ever: a task of the server. What fails is tried again the next time.
+    pub async fn keep_house(&self) {
+        loop {
+            self.0.env.clock.sleep(MAINTAIN_EVERY).await;
+            if let Err(error) = self.maintain().await {
+                tracing::warn!(%error, "what is over in rooms could not be thrown away");
+            }
+        }
     }
 
     /// Lanes that run, and what waits in them: for metrics.

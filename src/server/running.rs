@@ -121,6 +121,11 @@ fn start_tasks(app: &App) {
         let users = users.clone();
         async move { users.keep_house().await }
     });
+    let graph = app.graph.clone();
+    app.tasks.spawn_forever("housekeeping of rooms", move || {
+        let graph = graph.clone();
+        async move { graph.keep_house().await }
+    });
     app.tasks.spawn_forever("typing", move || typing.clone().run());
     let teller = app.clone();
     app.tasks.spawn("profiles that rooms were not told of", async move {
