@@ -1,19 +1,24 @@
 //! Making events of our own.
 
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId,
-    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
-};
+use std::ops::Range;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use ring::digest::{SHA256, digest};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, canonical_json::CanonicalJsonObject};
 use thiserror::Error;
 
 use super::{
-    hash::{self, HashError},
-    json,
+    hash::{HashError, id_of},
+    json::JsonError,
     pdu::{FormatError, LARGEST, Pdu},
+    redact::write_content,
     sign::SigningKey,
     version::{Rules, has_event_ids, redacts_in_content},
 };
-use crate::base::clock::UnixMillis;
+use crate::base::{
+    clock::UnixMillis,
+    json_writer::{Array, Object, any, string},
+};
 
 /// An event that another one cites.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,67 +73,131 @@ pub enum BuildError {
     Hash(#[from] HashError),
 }
 
-/// Bytes that the content hash and one signature add at the least.
-const SIGNED: usize = 190;
+impl From<JsonError> for BuildError {
+    fn from(error: JsonError) -> Self {
+        Self::Format(error.into())
+    }
+}
 
 /// The largest integer of canonical JSON.
 const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 
 /// Hashes and signs.
+///
+/// The event is written once, as its content hash covers it: without `hashes` and `signatures`. What is signed is what the
+/// reference hash covers, too: the same with `hashes`, with the redacted content, and without `redacts` beside it.
 pub fn build(template: Template, rules: &Rules, key: &SigningKey) -> Result<Pdu, BuildError> {
-    let mut object = to_object(template, rules);
-    // Hashing refuses what is too large, too, but does not say that it is that.
-    if json::to_bytes(&object).len().saturating_add(SIGNED) > LARGEST {
+    let chosen_id = template.event_id.clone();
+    let plain = Plain::of(template, rules);
+    if plain.text.len() > LARGEST {
         return Err(FormatError::TooLarge("more than 65,536 bytes").into());
     }
-    hash::add_content_hash(&mut object)?;
-    key.sign_event(&mut object, rules)?;
-    Ok(Pdu::from_object(object, rules)?)
-}
+    let hash = STANDARD_NO_PAD.encode(digest(&SHA256, plain.text.as_bytes()));
+    let hashes = format!(r#","hashes":{{"sha256":"{hash}"}}"#);
 
-fn to_object(template: Template, rules: &Rules) -> CanonicalJsonObject {
-    let mut content = template.content;
-    let mut object = CanonicalJsonObject::new();
-    let mut put = |name: &str, value: CanonicalJsonValue| object.insert(name.to_owned(), value);
-    if let Some(redacts) = template.redacts {
-        if redacts_in_content(rules) {
-            content.insert("redacts".to_owned(), redacts.as_str().to_owned().into());
-        } else {
-            put("redacts", redacts.as_str().to_owned().into());
-        }
-    }
-    if let Some(room_id) = template.room_id {
-        put("room_id", room_id.as_str().to_owned().into());
-    }
-    if let Some(event_id) = template.event_id {
-        put("event_id", event_id.as_str().to_owned().into());
-    }
-    if let Some(state_key) = template.state_key {
-        put("state_key", state_key.into());
-    }
-    put("auth_events", citations(template.auth_events, rules));
-    put("content", CanonicalJsonValue::Object(content));
-    put("depth", integer(template.depth));
-    put("origin_server_ts", integer(template.origin_server_ts));
-    put("prev_events", citations(template.prev_events, rules));
-    put("sender", template.sender.as_str().to_owned().into());
-    put("type", template.kind.into());
-    object
-}
-
-fn citations(cited: Vec<Citation>, rules: &Rules) -> CanonicalJsonValue {
-    let one = |citation: Citation| {
-        let id = CanonicalJsonValue::String(citation.event_id.as_str().to_owned());
-        if !has_event_ids(rules) {
-            return id;
-        }
-        let hash = citation.sha256.map(|hash| ("sha256".to_owned(), CanonicalJsonValue::String(hash)));
-        CanonicalJsonValue::Array(vec![id, CanonicalJsonValue::Object(hash.into_iter().collect())])
+    let essential = plain.essential(&hashes, rules)?;
+    let event_id = match chosen_id.filter(|_| has_event_ids(rules)) {
+        Some(event_id) => event_id,
+        None => OwnedEventId::try_from(id_of(&essential, rules)).map_err(|error| HashError(error.to_string()))?,
     };
-    CanonicalJsonValue::Array(cited.into_iter().map(one).collect())
+    let signature = key.sign_text(essential.as_bytes());
+    let (server_name, key_id) = (key.server_name(), key.key_id());
+    let signatures = format!(r#","signatures":{{"{server_name}":{{"{key_id}":"{signature}"}}}}"#);
+
+    let (to_hashes, to_signatures) = (plain.part(0..plain.hashes_at), plain.part(plain.hashes_at..plain.signatures_at));
+    let end = plain.part(plain.signatures_at..plain.text.len());
+    let text = [to_hashes, &hashes, to_signatures, &signatures, end].concat();
+    Ok(Pdu::built(event_id, &text, rules)?)
 }
 
-fn integer(value: u64) -> CanonicalJsonValue {
-    let clamped = i64::try_from(value.min(LARGEST_INTEGER)).unwrap_or(i64::MAX);
-    CanonicalJsonValue::Integer(ruma::Int::new_saturating(clamped))
+/// An event without `hashes` and `signatures`, in canonical JSON, and where in it what stands.
+struct Plain {
+    text: String,
+    kind: String,
+    content: Range<usize>,
+    hashes_at: usize,
+    /// `redacts` beside the content, with the comma before it.
+    redacts: Range<usize>,
+    signatures_at: usize,
+}
+
+impl Plain {
+    fn of(template: Template, rules: &Rules) -> Self {
+        let mut content = template.content;
+        let beside = match template.redacts {
+            Some(redacts) if redacts_in_content(rules) => {
+                content.insert("redacts".to_owned(), redacts.as_str().to_owned().into());
+                None
+            }
+            redacts => redacts,
+        };
+        let mut out = Vec::with_capacity(1_024);
+        let mut object = Object::begin(&mut out);
+        object.array("auth_events", |array| cite(array, &template.auth_events, rules));
+        let content_at = object.key("content").len();
+        any(&mut out, &content);
+        let content = content_at..out.len();
+        let mut object = Object::resume(&mut out);
+        object.value("depth", &template.depth.min(LARGEST_INTEGER));
+        if let Some(event_id) = template.event_id.filter(|_| has_event_ids(rules)) {
+            object.value("event_id", event_id.as_str());
+        }
+        let hashes_at = out.len();
+        let mut object = Object::resume(&mut out);
+        object.value("origin_server_ts", &template.origin_server_ts.min(LARGEST_INTEGER));
+        object.array("prev_events", |array| cite(array, &template.prev_events, rules));
+        let redacts_at = out.len();
+        if let Some(redacts) = beside {
+            Object::resume(&mut out).value("redacts", redacts.as_str());
+        }
+        let redacts = redacts_at..out.len();
+        let mut object = Object::resume(&mut out);
+        if let Some(room_id) = template.room_id {
+            object.value("room_id", room_id.as_str());
+        }
+        object.value("sender", template.sender.as_str());
+        let signatures_at = out.len();
+        let mut object = Object::resume(&mut out);
+        if let Some(state_key) = template.state_key {
+            object.value("state_key", &state_key);
+        }
+        object.value("type", &template.kind);
+        object.end();
+        // INVARIANT: JSON is text.
+        let text = String::from_utf8(out).unwrap_or_default();
+        Self { text, kind: template.kind, content, hashes_at, redacts, signatures_at }
+    }
+
+    fn part(&self, range: Range<usize>) -> &str {
+        self.text.get(range).unwrap_or_default()
+    }
+
+    fn essential(&self, hashes: &str, rules: &Rules) -> Result<String, JsonError> {
+        let mut out = String::with_capacity(self.text.len() + hashes.len());
+        out.push_str(self.part(0..self.content.start));
+        write_content(&mut out, &self.kind, self.part(self.content.clone()), &rules.redaction)?;
+        out.push_str(self.part(self.content.end..self.hashes_at));
+        out.push_str(hashes);
+        out.push_str(self.part(self.hashes_at..self.redacts.start));
+        out.push_str(self.part(self.redacts.end..self.text.len()));
+        Ok(out)
+    }
+}
+
+fn cite(array: &mut Array<'_>, cited: &[Citation], rules: &Rules) {
+    for citation in cited {
+        let out = array.item();
+        if !has_event_ids(rules) {
+            string(out, citation.event_id.as_str());
+            continue;
+        }
+        let mut pair = Array::begin(out);
+        string(pair.item(), citation.event_id.as_str());
+        let mut hashes = Object::begin(pair.item());
+        if let Some(hash) = &citation.sha256 {
+            hashes.value("sha256", hash);
+        }
+        hashes.end();
+        pair.end();
+    }
 }

@@ -1,6 +1,7 @@
 //! Canonical JSON (appendices, "Canonical JSON"): the one form that is hashed and signed.
 
 use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
+use serde::Serialize;
 use thiserror::Error;
 
 /// Why bytes are not canonical JSON's data model.
@@ -32,9 +33,14 @@ pub fn parse(bytes: &[u8]) -> Result<CanonicalJsonObject, JsonError> {
 
 /// The canonical form: keys sorted by code point, no white space, least escaping.
 pub fn to_bytes(object: &CanonicalJsonObject) -> Vec<u8> {
+    to_text(object).into_bytes()
+}
+
+/// The canonical form as text.
+pub fn to_text(value: &(impl Serialize + ?Sized)) -> String {
     // INVARIANT: the data model holds nothing that JSON cannot say, and writing to a vector does not fail.
     #[expect(clippy::expect_used, reason = "the invariant above")]
-    serde_json::to_vec(object).expect("canonical data is always JSON")
+    serde_json::to_string(value).expect("canonical data is always JSON")
 }
 
 /// `-0` is the integer zero; parsers of JSON make a float of it. Replaces it by `0` where it is a whole number token.

@@ -1,24 +1,25 @@
 //! Persistent data units: events as servers exchange and sign them (room versions, "Event format").
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
-    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
-    events::TimelineEventType,
-    state_res,
+    canonical_json::CanonicalJsonObject, events::TimelineEventType, state_res,
 };
-use serde::{
-    Deserialize,
-    de::{Deserializer, IgnoredAny},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::{
+    fields::{Fields, check},
     hash, json,
-    version::{Rules, redacts_in_content, room_id_is_create_id},
+    levels::{Form, Levels},
+    members::{members, offset, value_of},
+    version::{Rules, redacts_in_content},
 };
 use crate::base::clock::UnixMillis;
 
@@ -71,46 +72,8 @@ struct Inner {
     content: Box<RawValue>,
     content_at: usize,
     json: Bytes,
-}
-
-/// The fields that are read of a stored event, borrowed from its bytes.
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    auth_events: Vec<Citation<'a>>,
-    #[serde(borrow)]
-    content: &'a RawValue,
-    depth: u64,
-    origin_server_ts: i64,
-    #[serde(borrow)]
-    prev_events: Vec<Citation<'a>>,
-    #[serde(borrow, default)]
-    redacts: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    room_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    sender: Cow<'a, str>,
-    #[serde(borrow, default)]
-    state_key: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-}
-
-/// A cited event: its id, or in versions 1 and 2 a pair of id and hash.
-struct Citation<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Citation<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form<'a> {
-            Id(#[serde(borrow)] Cow<'a, str>),
-            Pair(#[serde(borrow)] Cow<'a, str>, IgnoredAny),
-        }
-        Form::deserialize(deserializer).map(|form| match form {
-            Form::Id(id) | Form::Pair(id, _) => Self(id),
-        })
-    }
+    /// What it says as power levels, once that was asked.
+    levels: OnceLock<Box<Levels>>,
 }
 
 impl Pdu {
@@ -119,55 +82,67 @@ impl Pdu {
     ///
     /// Server-server API, "Checks performed on receipt of a PDU", step 1.
     pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Self, FormatError> {
-        let mut object = json::parse(bytes)?;
-        object.remove("unsigned");
-        Self::from_object(object, rules)
+        Self::from_object(json::parse(bytes)?, rules)
     }
 
     /// The same, of an object.
-    pub fn from_object(object: CanonicalJsonObject, rules: &Rules) -> Result<Self, FormatError> {
-        check_format(&object, rules)?;
-        let event_id = hash::event_id(&object, rules).map_err(|error| FormatError::Invalid(error.to_string()))?;
-        let json = json::to_bytes(&object);
-        if json.len() > LARGEST {
-            return Err(FormatError::TooLarge("more than 65,536 bytes"));
-        }
-        Self::read(event_id, Bytes::from(json), rules)
+    pub fn from_object(mut object: CanonicalJsonObject, rules: &Rules) -> Result<Self, FormatError> {
+        object.remove("unsigned");
+        let text = json::to_text(&object);
+        check_size(&text)?;
+        let fields = Fields::of(&text)?;
+        check(&fields, rules)?;
+        let event_id = hash::event_id(&members(&text)?, rules).map_err(invalid("its id"))?;
+        Self::read(event_id, &fields, &text, rules)
+    }
+
+    /// An event that was just built: its id and its text are right, its fields are anybody's.
+    pub(super) fn built(event_id: OwnedEventId, text: &str, rules: &Rules) -> Result<Self, FormatError> {
+        check_size(text)?;
+        let fields = Fields::of(text)?;
+        check(&fields, rules)?;
+        Self::read(event_id, &fields, text, rules)
     }
 
     /// An event that was stored as [`Pdu::json`], under the id that it had: nothing is checked again.
     pub fn from_stored(event_id: OwnedEventId, json: Bytes, rules: &Rules) -> Result<Self, FormatError> {
-        Self::read(event_id, json, rules)
+        let text = std::str::from_utf8(&json).map_err(invalid("its text"))?;
+        let fields = Fields::of(text)?;
+        Self::put_together(event_id, &fields, text, json.clone(), rules)
     }
 
-    fn read(event_id: OwnedEventId, json: Bytes, rules: &Rules) -> Result<Self, FormatError> {
-        let invalid = |what: &str, error: &dyn fmt::Display| FormatError::Invalid(format!("{what}: {error}"));
-        let fields: Fields<'_> = serde_json::from_slice(&json).map_err(|error| invalid("a field", &error))?;
-        let ids = |cited: &[Citation<'_>]| {
-            let id = |citation: &Citation<'_>| OwnedEventId::try_from(&*citation.0);
-            cited.iter().map(id).collect::<Result<Vec<_>, _>>().map_err(|error| invalid("a cited event", &error))
-        };
+    fn read(event_id: OwnedEventId, fields: &Fields<'_>, text: &str, rules: &Rules) -> Result<Self, FormatError> {
+        Self::put_together(event_id, fields, text, Bytes::copy_from_slice(text.as_bytes()), rules)
+    }
+
+    fn put_together(
+        event_id: OwnedEventId,
+        fields: &Fields<'_>,
+        text: &str,
+        json: Bytes,
+        rules: &Rules,
+    ) -> Result<Self, FormatError> {
         let room_id = match &fields.room_id {
-            Some(room_id) => OwnedRoomId::try_from(&**room_id).map_err(|error| invalid("room_id", &error))?,
+            Some(room_id) => OwnedRoomId::try_from(&*room_id.0).map_err(invalid("room_id"))?,
             None => room_id_of_create(&event_id)?,
         };
-        let content_at = (fields.content.get().as_ptr() as usize).saturating_sub(json.as_ptr() as usize);
         let inner = Inner {
             room_id,
             names_room: fields.room_id.is_some(),
-            sender: OwnedUserId::try_from(&*fields.sender).map_err(|error| invalid("sender", &error))?,
-            state_key: fields.state_key.as_deref().map(str::to_owned),
+            sender: OwnedUserId::try_from(&*fields.sender.0).map_err(invalid("sender"))?,
+            state_key: fields.state_key.as_ref().map(|key| key.0.clone().into_owned()),
             prev_events: ids(&fields.prev_events)?,
             auth_events: ids(&fields.auth_events)?,
             depth: fields.depth,
             origin_server_ts: u64::try_from(fields.origin_server_ts).unwrap_or(0),
-            redacts: redacts(&fields, rules),
+            redacts: redacts(fields, rules),
             content: fields.content.to_owned(),
-            ruma_kind: TimelineEventType::from(&*fields.kind),
-            kind: fields.kind.into_owned(),
-            content_at,
+            content_at: offset(text, fields.content.get()),
+            ruma_kind: TimelineEventType::from(&*fields.kind.0),
+            kind: fields.kind.0.clone().into_owned(),
             event_id,
-            json: json.clone(),
+            json,
+            levels: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner), is_rejected: false })
     }
@@ -177,6 +152,11 @@ impl Pdu {
     pub fn rejected(mut self) -> Self {
         self.is_rejected = true;
         self
+    }
+
+    /// Whether it is marked as rejected.
+    pub fn is_rejected(&self) -> bool {
+        self.is_rejected
     }
 
     /// Its id.
@@ -246,13 +226,28 @@ impl Pdu {
 
     /// One field of the content; `None` if it is absent or not a `T`.
     pub fn content_field<T: for<'de> Deserialize<'de>>(&self, field: &str) -> Option<T> {
-        let content: serde_json::Map<String, serde_json::Value> = serde_json::from_str(self.content().get()).ok()?;
-        serde_json::from_value(content.get(field)?.clone()).ok()
+        serde_json::from_str(self.content_text(field)?).ok()
+    }
+
+    /// One field of the content, as JSON.
+    pub(super) fn content_text(&self, field: &str) -> Option<&str> {
+        value_of(&members(self.content().get()).ok()?, field)
+    }
+
+    /// Its content as power levels, read at the first call. An event is of one room version, so `form` is always the same.
+    pub(super) fn levels(&self, form: Form) -> &Levels {
+        self.inner.levels.get_or_init(|| Box::new(Levels::read(&self.inner.content, form)))
     }
 
     /// All of it in canonical JSON, without `unsigned`: what is stored and sent to other servers.
     pub fn json(&self) -> &Bytes {
         &self.inner.json
+    }
+
+    /// The same as text.
+    pub(super) fn text(&self) -> &str {
+        // INVARIANT: it was made of text.
+        std::str::from_utf8(&self.inner.json).unwrap_or_default()
     }
 
     /// All of it as an object.
@@ -278,7 +273,15 @@ impl Eq for Pdu {}
 /// The id of a room of version 12 or later: its create event's, under another sigil.
 pub fn room_id_of_create(create: &EventId) -> Result<OwnedRoomId, FormatError> {
     let hash = create.as_str().strip_prefix('$').unwrap_or_default();
-    OwnedRoomId::try_from(format!("!{hash}")).map_err(|error| FormatError::Invalid(format!("room_id: {error}")))
+    OwnedRoomId::try_from(format!("!{hash}")).map_err(invalid("room_id"))
+}
+
+fn check_size(text: &str) -> Result<(), FormatError> {
+    if text.len() > LARGEST { Err(FormatError::TooLarge("more than 65,536 bytes")) } else { Ok(()) }
+}
+
+fn ids(cited: &[super::fields::Citation<'_>]) -> Result<Vec<OwnedEventId>, FormatError> {
+    cited.iter().map(|citation| OwnedEventId::try_from(&*citation.0).map_err(invalid("a cited event"))).collect()
 }
 
 fn redacts(fields: &Fields<'_>, rules: &Rules) -> Option<OwnedEventId> {
@@ -286,7 +289,7 @@ fn redacts(fields: &Fields<'_>, rules: &Rules) -> Option<OwnedEventId> {
     struct Content {
         redacts: OwnedEventId,
     }
-    if fields.kind != "m.room.redaction" {
+    if fields.kind.0 != "m.room.redaction" {
         return None;
     }
     if redacts_in_content(rules) {
@@ -296,70 +299,9 @@ fn redacts(fields: &Fields<'_>, rules: &Rules) -> Option<OwnedEventId> {
     }
 }
 
-/// The checks on the format that need no parsed event. A field of a wrong type is refused here, so that what is stored
-/// can always be read again.
-fn check_format(object: &CanonicalJsonObject, rules: &Rules) -> Result<(), FormatError> {
-    let invalid = |what: &str| Err(FormatError::Invalid(what.to_owned()));
-    let kind = required_string(object, "type")?;
-    required_string(object, "sender")?;
-    optional_string(object, "state_key")?;
-    if rules.event_format.require_event_id {
-        required_string(object, "event_id")?;
-    }
-    let names_room = optional_string(object, "room_id")?.is_some();
-    if !names_room && (kind != "m.room.create" || rules.event_format.require_room_create_room_id) {
-        return invalid("room_id is missing");
-    }
-    if names_room && kind == "m.room.create" && room_id_is_create_id(rules) {
-        return invalid("a create event of this room version has no room_id");
-    }
-    array(object, "prev_events", MOST_PREV_EVENTS)?;
-    let auth_events = array(object, "auth_events", MOST_AUTH_EVENTS)?;
-    if !rules.event_format.allow_room_create_in_auth_events {
-        let room_hash = object.get("room_id").and_then(CanonicalJsonValue::as_str).unwrap_or_default().get(1..);
-        let is_create =
-            |id: &CanonicalJsonValue| room_hash.is_some() && id.as_str().and_then(|id| id.get(1..)) == room_hash;
-        if auth_events.iter().any(is_create) {
-            return invalid("auth_events holds the create event");
-        }
-    }
-    match object.get("depth").and_then(CanonicalJsonValue::as_integer) {
-        Some(depth) if i64::from(depth) >= 0 => {}
-        _ => return invalid("depth is no integer in 0..2^53"),
-    }
-    if object.get("origin_server_ts").and_then(CanonicalJsonValue::as_integer).is_none() {
-        return invalid("origin_server_ts is no integer");
-    }
-    let is_object = |field: &str| object.get(field).is_some_and(CanonicalJsonValue::is_object);
-    if !is_object("content") || !is_object("hashes") || !is_object("signatures") {
-        return invalid("content, hashes and signatures must be objects");
-    }
-    Ok(())
-}
-
-fn optional_string<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<Option<&'a str>, FormatError> {
-    match object.get(field) {
-        None => Ok(None),
-        Some(CanonicalJsonValue::String(text)) if text.len() <= LONGEST_FIELD => Ok(Some(text)),
-        Some(CanonicalJsonValue::String(_)) => Err(FormatError::TooLarge("a field of more than 255 bytes")),
-        Some(_) => Err(FormatError::Invalid(format!("{field} is no string"))),
-    }
-}
-
-fn required_string<'a>(object: &'a CanonicalJsonObject, field: &'static str) -> Result<&'a str, FormatError> {
-    optional_string(object, field)?.ok_or_else(|| FormatError::Invalid(format!("{field} is missing")))
-}
-
-fn array<'a>(
-    object: &'a CanonicalJsonObject,
-    field: &str,
-    most: usize,
-) -> Result<&'a [CanonicalJsonValue], FormatError> {
-    match object.get(field).and_then(CanonicalJsonValue::as_array) {
-        Some(items) if items.len() <= most => Ok(items),
-        Some(_) => Err(FormatError::Invalid(format!("{field} has more than {most} entries"))),
-        None => Err(FormatError::Invalid(format!("{field} is no array"))),
-    }
+/// For an error in a field.
+pub(super) fn invalid<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> FormatError {
+    move |error| FormatError::Invalid(format!("{what}: {error}"))
 }
 
 /// For the auth rules of `ruma-state-res`.

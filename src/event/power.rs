@@ -1,14 +1,15 @@
-//! Power levels, as those read them who do not authorise: visible names, notifications, redactions, presets.
-//!
-//! Whoever wrote them, they are always readable: what is odd counts as absent (client-server API,
-//! "m.room.power_levels").
+//! Power levels as they are asked: what a user may do, and what something needs (client-server API,
+//! "m.room.power_levels"; room version 12 for creators).
 
 use std::collections::BTreeSet;
 
 use ruma::{OwnedUserId, UserId};
-use serde_json::{Map, Value};
 
-use super::{pdu::Pdu, version::Rules};
+use super::{
+    levels::{Form, Levels, Named},
+    pdu::Pdu,
+    version::Rules,
+};
 
 /// How much a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,58 +33,56 @@ pub enum Action {
     Redact,
 }
 
-/// The power levels of a room at one state.
+/// The power levels of a room at one state. Whoever wrote them, they are always readable: what is odd counts as absent.
+///
+/// The event's content is read once, however often this is made of it.
 #[derive(Clone, Debug)]
 pub struct PowerLevels {
-    content: Option<Map<String, Value>>,
+    event: Option<Pdu>,
     creators: BTreeSet<OwnedUserId>,
-    rules: &'static Rules,
+    /// Creators are above every level.
+    privileged: bool,
+    form: Form,
 }
 
 impl PowerLevels {
     /// Reads them from the room's create event and its power levels, if it has any.
-    pub fn new(create: &Pdu, levels: Option<&Pdu>, rules: &'static Rules) -> Self {
-        let content = levels.and_then(|levels| serde_json::from_str(levels.content().get()).ok());
-        Self { content, creators: creators(create, rules), rules }
+    pub fn new(create: &Pdu, levels: Option<&Pdu>, rules: &Rules) -> Self {
+        let privileged = rules.authorization.explicitly_privilege_room_creators;
+        Self { event: levels.cloned(), creators: creators(create, rules), privileged, form: Form::of(rules) }
     }
 
     /// What a user may do.
     pub fn of(&self, user_id: &UserId) -> Level {
         let is_creator = self.creators.contains(user_id);
-        if is_creator && self.rules.authorization.explicitly_privilege_room_creators {
+        if is_creator && self.privileged {
             return Level::Infinite;
         }
-        let Some(content) = &self.content else { return Level::Finite(if is_creator { 100 } else { 0 }) };
-        let own = content.get("users").and_then(|users| self.integer(users.get(user_id.as_str())?));
-        Level::Finite(own.unwrap_or_else(|| self.field("users_default", 0)))
+        let Some(levels) = self.levels() else { return Level::Finite(if is_creator { 100 } else { 0 }) };
+        let own = levels.users.get(user_id.as_str()).copied();
+        Level::Finite(own.unwrap_or_else(|| levels.named_or_default(Named::UsersDefault)))
     }
 
     /// What sending an event of this type needs.
     pub fn to_send(&self, kind: &str, is_state: bool) -> Level {
-        let events = self.content.as_ref().and_then(|content| content.get("events"));
-        let own = events.and_then(|events| self.integer(events.get(kind)?));
-        let default = || match (is_state, &self.content) {
-            (false, _) => self.field("events_default", 0),
-            (true, Some(_)) => self.field("state_default", 50),
-            (true, None) => 0,
-        };
-        Level::Finite(own.unwrap_or_else(default))
+        let own = self.levels().and_then(|levels| levels.events.get(kind).copied());
+        let default = if is_state { Named::StateDefault } else { Named::EventsDefault };
+        own.map_or_else(|| self.named(default), Level::Finite)
     }
 
     /// What an action needs.
     pub fn to(&self, action: Action) -> Level {
-        Level::Finite(match action {
-            Action::Invite => self.field("invite", 0),
-            Action::Kick => self.field("kick", 50),
-            Action::Ban => self.field("ban", 50),
-            Action::Redact => self.field("redact", 50),
+        self.named(match action {
+            Action::Invite => Named::Invite,
+            Action::Kick => Named::Kick,
+            Action::Ban => Named::Ban,
+            Action::Redact => Named::Redact,
         })
     }
 
     /// What notifying like this needs; `room` for `@room`.
     pub fn to_notify(&self, key: &str) -> Level {
-        let levels = self.content.as_ref().and_then(|content| content.get("notifications"));
-        Level::Finite(levels.and_then(|levels| self.integer(levels.get(key)?)).unwrap_or(50))
+        Level::Finite(self.levels().and_then(|levels| levels.notifications.get(key).copied()).unwrap_or(50))
     }
 
     /// The creators: the create event's sender (or what it calls `creator`) and `additional_creators`.
@@ -91,28 +90,27 @@ impl PowerLevels {
         &self.creators
     }
 
-    fn field(&self, name: &str, default: i64) -> i64 {
-        self.content.as_ref().and_then(|content| self.integer(content.get(name)?)).unwrap_or(default)
+    pub(super) fn levels(&self) -> Option<&Levels> {
+        self.event.as_ref().map(|event| event.levels(self.form))
     }
 
-    /// A level: an integer; before version 10 also a float or a string that holds an integer.
-    fn integer(&self, value: &Value) -> Option<i64> {
-        let lenient = !self.rules.authorization.integer_power_levels;
-        match value {
-            Value::Number(number) if number.is_i64() => number.as_i64(),
-            #[expect(clippy::cast_possible_truncation, reason = "a float is cut off, and saturates")]
-            Value::Number(number) if lenient => number.as_f64().map(|float| float as i64),
-            Value::String(text) if lenient => text.trim().parse().ok(),
-            _ => None,
-        }
+    fn named(&self, name: Named) -> Level {
+        Level::Finite(self.levels().map_or(name.default(), |levels| levels.named_or_default(name)))
+    }
+}
+
+/// The user whose room it is: the create event's sender, in versions 1–10 what it calls `creator`. `None` if it names
+/// nobody.
+pub(super) fn creator(create: &Pdu, rules: &Rules) -> Option<OwnedUserId> {
+    if rules.authorization.use_room_create_sender {
+        Some(create.sender().to_owned())
+    } else {
+        create.content_field("creator")
     }
 }
 
 fn creators(create: &Pdu, rules: &Rules) -> BTreeSet<OwnedUserId> {
-    let mut creators = BTreeSet::new();
-    let named: Option<OwnedUserId> =
-        if rules.authorization.use_room_create_sender { None } else { create.content_field("creator") };
-    creators.insert(named.unwrap_or_else(|| create.sender().to_owned()));
+    let mut creators: BTreeSet<OwnedUserId> = creator(create, rules).into_iter().collect();
     if rules.authorization.additional_room_creators {
         let more: Option<Vec<OwnedUserId>> = create.content_field("additional_creators");
         creators.extend(more.unwrap_or_default());

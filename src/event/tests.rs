@@ -15,7 +15,8 @@ use super::{
     pdu::{FormatError, LARGEST, Pdu},
     power::{Action, Level, PowerLevels},
     redact::{redact, redact_pdu},
-    sign::{SigningKey, Verified},
+    sign::SigningKey,
+    verify::Verified,
     version::{self, Rules, SUPPORTED, has_event_ids, redacts_in_content, room_id_is_create_id},
 };
 
@@ -27,24 +28,24 @@ fn vector_key() -> SigningKey {
     SigningKey::from_seed(seed.as_bytes().try_into().unwrap(), "1", &ServerName::parse("domain").unwrap()).unwrap()
 }
 
-fn our_key() -> SigningKey {
+pub(super) fn our_key() -> SigningKey {
     SigningKey::from_seed(&[7; 32], "a_1", &ServerName::parse("example.org").unwrap()).unwrap()
 }
 
-fn keys_of(key: &SigningKey) -> ruma::signatures::PublicKeyMap {
+pub(super) fn keys_of(key: &SigningKey) -> ruma::signatures::PublicKeyMap {
     let public = Base64::new(key.public_key().to_vec());
-    [(key.server_name().to_owned(), [(key.key_id(), public)].into())].into()
+    [(key.server_name().to_owned(), [(key.key_id().to_owned(), public)].into())].into()
 }
 
 fn object(json: &str) -> CanonicalJsonObject {
     json::parse(json.as_bytes()).unwrap()
 }
 
-fn rules_of(version: &RoomVersionId) -> &'static Rules {
+pub(super) fn rules_of(version: &RoomVersionId) -> &'static Rules {
     version::rules(version).unwrap()
 }
 
-fn template(version: &RoomVersionId, kind: &str, state_key: Option<&str>, content: &str) -> Template {
+pub(super) fn template(version: &RoomVersionId, kind: &str, state_key: Option<&str>, content: &str) -> Template {
     let rules = rules_of(version);
     let is_bare_create = kind == "m.room.create" && room_id_is_create_id(rules);
     Template {
@@ -62,7 +63,7 @@ fn template(version: &RoomVersionId, kind: &str, state_key: Option<&str>, conten
     }
 }
 
-fn made(version: &RoomVersionId, kind: &str, state_key: Option<&str>, content: &str) -> Pdu {
+pub(super) fn made(version: &RoomVersionId, kind: &str, state_key: Option<&str>, content: &str) -> Pdu {
     build(template(version, kind, state_key, content), rules_of(version), &our_key()).unwrap()
 }
 
@@ -215,7 +216,10 @@ fn an_event_is_at_most_65_536_bytes() {
     };
     let frame = with_body(0).unwrap().json().len();
     assert_eq!(with_body(LARGEST - frame).unwrap().json().len(), LARGEST);
-    assert!(matches!(with_body(LARGEST - frame + 1), Err(BuildError::Format(FormatError::TooLarge(_)))));
+    for more in [1, 1_000, 1_000_000] {
+        let error = with_body(LARGEST - frame + more);
+        assert!(matches!(error, Err(BuildError::Format(FormatError::TooLarge(_)))), "{more} bytes too many");
+    }
 }
 
 #[test]
@@ -238,6 +242,9 @@ fn what_is_no_event_is_refused() {
         ("prev_events", &cite(21)),
         ("auth_events", &cite(11)),
         ("prev_events", "{}"),
+        ("prev_events", r#"[["$a",{}]]"#),
+        ("auth_events", r#"[["$a"]]"#),
+        ("auth_events", &format!("[\"${}\"]", "a".repeat(255))),
         ("prev_events", "[1]"),
         ("hashes", "1"),
         ("signatures", "[]"),
@@ -335,7 +342,7 @@ fn rules_are_asked_with_the_state_given() {
     }
 }
 
-fn any_content() -> impl Strategy<Value = CanonicalJsonObject> {
+pub(super) fn any_content() -> impl Strategy<Value = CanonicalJsonObject> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(CanonicalJsonValue::Bool),
         (-(1_i64 << 53) + 1..1 << 53).prop_map(|n| CanonicalJsonValue::Integer(ruma::Int::new(n).unwrap())),
@@ -352,7 +359,7 @@ fn any_content() -> impl Strategy<Value = CanonicalJsonObject> {
     prop::collection::btree_map(keys, value, 0..8)
 }
 
-fn any_kind() -> impl Strategy<Value = String> {
+pub(super) fn any_kind() -> impl Strategy<Value = String> {
     let known = ["m.room.member", "m.room.power_levels", "m.room.create", "m.room.join_rules", "m.room.redaction"];
     prop_oneof![prop::sample::select(known.to_vec()).prop_map(str::to_owned), "[a-z.]{1,20}"]
 }
@@ -364,9 +371,9 @@ proptest! {
         let rules = rules_of(version);
         let template = Template { content, ..template(version, &kind, Some(""), "{}") };
         let pdu = build(template, rules, &our_key()).unwrap();
-        let once = redact(pdu.to_object().unwrap(), rules).unwrap();
-        prop_assert_eq!(&redact(once.clone(), rules).unwrap(), &once);
-        let redacted = Pdu::from_object(once, rules).unwrap();
+        let once = redact(pdu.text(), rules).unwrap();
+        prop_assert_eq!(&redact(&once, rules).unwrap(), &once);
+        let redacted = Pdu::parse(once.as_bytes(), rules).unwrap();
         prop_assert_eq!(redacted.event_id(), pdu.event_id());
     }
 

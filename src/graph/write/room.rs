@@ -82,8 +82,7 @@ impl Tip {
 /// An event as others cite it.
 pub(super) fn cite(pdu: &Pdu, rules: &Rules) -> Result<Citation, SendError> {
     let sha256 = if version::has_event_ids(rules) {
-        let object = pdu.to_object()?;
-        Some(hash::reference_hash(&object, rules).map_err(crate::event::BuildError::from)?)
+        Some(hash::reference_hash(pdu, rules).map_err(crate::event::BuildError::from)?)
     } else {
         None
     };

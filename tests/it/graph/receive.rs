@@ -57,7 +57,7 @@ fn keys() -> PublicKeyMap {
     let one = |server: &str, seed| {
         let key = key_of(server, seed);
         let public = Base64::new(key.public_key().to_vec());
-        (server.to_owned(), BTreeMap::from([(key.key_id(), public)]))
+        (server.to_owned(), BTreeMap::from([(key.key_id().to_owned(), public)]))
     };
     BTreeMap::from([one("there", 2), one("here", 1), one("policy", 3)])
 }

@@ -1,6 +1,5 @@
 //! The store: one suite for every engine, then what only one of them can do.
 
-mod budgets;
 mod conformance;
 mod lane;
 #[cfg(feature = "rocksdb")]
