@@ -5,7 +5,6 @@ mod account_data;
 mod capabilities;
 mod create_room;
 mod devices;
-mod directory;
 mod features;
 mod filters;
 pub(super) mod login;
@@ -36,7 +35,6 @@ pub fn routes(routes: &mut Routes) {
     capabilities::routes(routes);
     create_room::routes(routes);
     devices::routes(routes);
-    directory::routes(routes);
     filters::routes(routes);
     login::routes(routes);
     members::routes(routes);

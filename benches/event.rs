@@ -1,0 +1,129 @@
+//! What events cost: canonical JSON, hashes, signatures, redaction, auth rules, reading what is stored.
+//!
+//! `cargo bench --bench event`. The figures that count are in `docs/performance.md`.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark stops when its own data is wrong")]
+#![allow(missing_docs, reason = "criterion's macros write functions")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use myelin::event::{
+    Pdu, Rules, SigningKey, Template, Verified, auth,
+    build::{self, Citation},
+    hash, json,
+    power::{Action, PowerLevels},
+    redact::redact_pdu,
+    version,
+};
+use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, ServerName, UserId, canonical_json::CanonicalJsonObject};
+
+const VERSION: RoomVersionId = RoomVersionId::V11;
+
+fn rules() -> &'static Rules {
+    version::rules(&VERSION).expect("version 11 is supported")
+}
+
+fn key() -> SigningKey {
+    let server_name = <&ServerName>::try_from("example.org").expect("a server name");
+    SigningKey::from_seed(&[7; 32], "a_key", server_name).expect("a key")
+}
+
+fn object(json: &str) -> CanonicalJsonObject {
+    json::parse(json.as_bytes()).expect("canonical JSON")
+}
+
+fn id(text: &str) -> OwnedEventId {
+    OwnedEventId::try_from(text).expect("an event id")
+}
+
+/// An event as a client sends one every second: a text of 100 bytes, one previous and three auth events.
+fn template(kind: &str, state_key: Option<&str>, content: &str) -> Template {
+    let cited = |letter: &str| Citation::from(id(&format!("${}", letter.repeat(43))));
+    Template {
+        room_id: Some(OwnedRoomId::try_from("!room:example.org").expect("a room id")),
+        event_id: None,
+        sender: "@alice:example.org".try_into().expect("a user id"),
+        kind: kind.to_owned(),
+        state_key: state_key.map(str::to_owned),
+        content: object(content),
+        redacts: None,
+        origin_server_ts: 1_700_000_000_000,
+        prev_events: vec![cited("p")],
+        auth_events: vec![cited("a"), cited("b"), cited("c")],
+        depth: 1_234,
+    }
+}
+
+fn message() -> Template {
+    let body = "a message of usual length ".repeat(4);
+    template("m.room.message", None, &format!(r#"{{"body":"{body}","m.mentions":{{}},"msgtype":"m.text"}}"#))
+}
+
+fn built(template: Template) -> Pdu {
+    build::build(template, rules(), &key()).expect("an event")
+}
+
+/// The state that judges a message: create, levels of `users` users, the sender's membership.
+fn state(users: usize) -> Vec<Pdu> {
+    let levels: Vec<String> = (0..users).map(|at| format!(r#""@user{at}:example.org":50"#)).collect();
+    let events =
+        r#""m.room.name":50,"m.room.power_levels":100,"m.room.history_visibility":100,"m.room.encryption":100"#;
+    let levels = format!(r#"{{"users":{{"@alice:example.org":100,{}}},"events":{{{events}}}}}"#, levels.join(","));
+    vec![
+        built(template("m.room.create", Some(""), r#"{"room_version":"11"}"#)),
+        built(template("m.room.power_levels", Some(""), &levels)),
+        built(template("m.room.member", Some("@alice:example.org"), r#"{"membership":"join"}"#)),
+    ]
+}
+
+fn writing(c: &mut Criterion) {
+    let (rules, key) = (rules(), key());
+    let pdu = built(message());
+    let object = pdu.to_object().expect("an object");
+    c.bench_function("canonical JSON, write", |b| b.iter(|| json::to_bytes(black_box(&object))));
+    c.bench_function("reference hash", |b| b.iter(|| hash::reference_hash(black_box(&pdu), rules)));
+    c.bench_function("Ed25519, sign 700 bytes", |b| b.iter(|| key.sign_bytes(black_box(&[9; 700]))));
+    let template = message();
+    c.bench_function("build (hash, sign, id)", |b| b.iter(|| build::build(black_box(&template).clone(), rules, &key)));
+    c.bench_function("clone of the template", |b| b.iter(|| black_box(&template).clone()));
+}
+
+fn reading(c: &mut Criterion) {
+    let (rules, key) = (rules(), key());
+    let pdu = built(message());
+    let (event_id, bytes) = (pdu.event_id().to_owned(), pdu.json().clone());
+    c.bench_function("canonical JSON, parse", |b| b.iter(|| json::parse(black_box(&bytes))));
+    c.bench_function("parse stored", |b| b.iter(|| Pdu::from_stored(event_id.clone(), bytes.clone(), rules)));
+    c.bench_function("parse received (format, id)", |b| b.iter(|| Pdu::parse(black_box(&bytes), rules)));
+    let public = ruma::serde::Base64::new(key.public_key().to_vec());
+    let keys = [(key.server_name().to_owned(), [(key.key_id().to_owned(), public)].into())].into();
+    c.bench_function("verify (signature, hash)", |b| b.iter(|| Verified::check(black_box(&pdu), rules, &keys)));
+    c.bench_function("redact", |b| b.iter(|| redact_pdu(black_box(&pdu), rules)));
+}
+
+fn judging(c: &mut Criterion) {
+    let rules = rules();
+    let message = built(message());
+    for users in [3, 1_000] {
+        let state = state(users);
+        let find = |kind: &str, key: &str| state.iter().find(|event| event.is_state(kind, key)).cloned();
+        let name = format!("auth check, {users} users in the levels");
+        c.bench_function(&name, |b| b.iter(|| auth::check(black_box(&message), rules, find).expect("allowed")));
+        let alice = <&UserId>::try_from("@alice:example.org").expect("a user id");
+        let name = format!("read levels, {users} users");
+        c.bench_function(&name, |b| {
+            b.iter(|| {
+                let levels = PowerLevels::new(&state[0], Some(&state[1]), rules);
+                levels.of(alice) >= levels.to(Action::Redact)
+            });
+        });
+    }
+    let content = message.content();
+    c.bench_function("auth events selection", |b| {
+        b.iter(|| auth::selection(message.kind(), message.sender(), None, black_box(content), rules));
+    });
+}
+
+criterion_group!(benches, writing, reading, judging);
+criterion_main!(benches);
