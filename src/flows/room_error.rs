@@ -37,6 +37,9 @@ pub enum RoomError {
     /// There is no such alias.
     #[error("there is no such alias")]
     UnknownAlias,
+    /// The alias names a room already.
+    #[error("this alias is taken")]
+    AliasTaken,
     /// The user reacted to the event like this already.
     #[error("you have reacted like this already")]
     DuplicateAnnotation,

@@ -42,6 +42,7 @@ fn rows_of_rooms(golden: &mut Golden) {
     head.max_depth = 8;
     (head.last_position, head.last_relayed_position) = (Position(300), Position(299));
     head.index_generation = 2;
+    (head.joined_members, head.invited_members) = (4, 1);
     (head.is_partial, head.is_left, head.is_blocked) = (true, false, true);
     golden.row(&HEAD, (ROOM,), head);
     golden.row(&GAP, (ROOM, 4, Seq(5)), Gap { missing: vec![text("$lost")], last_try: 1_800_000_000_000 });

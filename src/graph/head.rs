@@ -33,6 +33,10 @@ pub struct Head {
     pub last_relayed_position: Position,
     /// Which generation of the indexes that are derived from the state is the one to read.
     pub index_generation: u32,
+    /// How many users are joined, in the current state.
+    pub joined_members: u32,
+    /// How many are invited.
+    pub invited_members: u32,
     /// The room's state is not whole yet (a join through another server is still being completed).
     pub is_partial: bool,
     /// No user of this server is in the room.
@@ -60,6 +64,8 @@ impl Head {
             last_position: Position::ZERO,
             last_relayed_position: Position::ZERO,
             index_generation: 0,
+            joined_members: 0,
+            invited_members: 0,
             is_partial: false,
             is_left: true,
             is_blocked: false,
@@ -81,6 +87,8 @@ impl Value for Head {
         out.extend_from_slice(&self.last_position.0.to_be_bytes());
         out.extend_from_slice(&self.last_relayed_position.0.to_be_bytes());
         out.extend_from_slice(&self.index_generation.to_be_bytes());
+        out.extend_from_slice(&self.joined_members.to_be_bytes());
+        out.extend_from_slice(&self.invited_members.to_be_bytes());
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         out.push(flag(self.is_partial, PARTIAL) | flag(self.is_left, LEFT) | flag(self.is_blocked, BLOCKED));
         for extremity in &self.extremities {
@@ -102,6 +110,8 @@ impl Value for Head {
         head.last_position = Position(take_u64(input)?);
         head.last_relayed_position = Position(take_u64(input)?);
         head.index_generation = take_u32(input)?;
+        head.joined_members = take_u32(input)?;
+        head.invited_members = take_u32(input)?;
         let flags = take_u8(input)?;
         head.is_partial = flags & PARTIAL != 0;
         head.is_left = flags & LEFT != 0;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod aliases;
 pub mod content;
+pub mod directory;
 pub mod events;
 pub mod filter;
 pub mod format;

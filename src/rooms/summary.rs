@@ -11,6 +11,8 @@ use crate::{
 
 /// The most users by whom a room is named.
 const MOST_HEROES: usize = 5;
+/// Members among whom heroes are looked for.
+const MOST_LOOKED_AT: usize = 1_000;
 
 /// The `summary` of a room.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,19 +20,22 @@ pub struct Summary {
     /// Users by whom the room is named, but for the one who asks; empty when the room has a name.
     pub heroes: Vec<OwnedUserId>,
     /// How many are joined.
-    pub joined: usize,
+    pub joined: u32,
     /// How many are invited.
-    pub invited: usize,
+    pub invited: u32,
 }
 
 /// The summary of a room's current state, for one user.
+///
+/// In a room of more than [`MOST_LOOKED_AT`] members the heroes are the first of some, not of all.
 pub fn summary(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Summary, ReadError> {
-    let members = reader.members(view, room, &[])?;
-    let count = |wanted: Membership| members.iter().filter(|(_, member)| member.membership == wanted).count();
-    let (joined, invited) = (count(Membership::Join), count(Membership::Invite));
-    let root = reader.root(view, room)?;
-    let heroes = if has_name(reader, view, room, root)? { Vec::new() } else { heroes(&members, user_id) };
-    Ok(Summary { heroes, joined, invited })
+    let Some(head) = reader.head(view, room)? else { return Ok(Summary::default()) };
+    let heroes = if has_name(reader, view, room, head.root)? {
+        Vec::new()
+    } else {
+        heroes(&reader.member_page(view, room, &[], None, MOST_LOOKED_AT)?.members, user_id)
+    };
+    Ok(Summary { heroes, joined: head.joined_members, invited: head.invited_members })
 }
 
 fn has_name(reader: &Reader, view: &View<'_>, room: RoomNo, root: Root) -> Result<bool, ReadError> {

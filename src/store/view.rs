@@ -59,6 +59,15 @@ impl View<'_> {
         keyspace: &Keyspace<K, V>,
         key: &impl KeyOf<K>,
     ) -> Result<Option<V>, ReadError> {
+        self.snapshot.wave();
+        self.get_in_wave(keyspace, key)
+    }
+
+    fn get_in_wave<K: Key, V: Value>(
+        &self,
+        keyspace: &Keyspace<K, V>,
+        key: &impl KeyOf<K>,
+    ) -> Result<Option<V>, ReadError> {
         let info = keyspace.info();
         let mut value = None;
         self.raw_get(info.family, &keyspace.key_bytes(key), &mut |bytes| value = Some(from_bytes(bytes)))?;
@@ -67,6 +76,7 @@ impl View<'_> {
 
     /// Whether a key has a value.
     pub fn has<K: Key, V: Value>(&self, keyspace: &Keyspace<K, V>, key: &impl KeyOf<K>) -> Result<bool, ReadError> {
+        self.snapshot.wave();
         self.raw_get(keyspace.info().family, &keyspace.key_bytes(key), &mut |_| ())
     }
 
@@ -76,11 +86,20 @@ impl View<'_> {
         keyspace: &Keyspace<K, V>,
         keys: impl IntoIterator<Item = Q>,
     ) -> Result<Vec<Option<V>>, ReadError> {
-        keys.into_iter().map(|key| self.get(keyspace, &key)).collect()
+        let mut keys = keys.into_iter().peekable();
+        if keys.peek().is_some() {
+            self.snapshot.wave();
+        }
+        keys.map(|key| self.get_in_wave(keyspace, &key)).collect()
     }
 
     /// The first `limit` rows of a span.
     pub fn scan<K: Key, V: Value>(&self, span: &Span<K, V>, limit: usize) -> Result<Page<K, V>, ReadError> {
+        self.snapshot.wave();
+        self.scan_in_wave(span, limit)
+    }
+
+    fn scan_in_wave<K: Key, V: Value>(&self, span: &Span<K, V>, limit: usize) -> Result<Page<K, V>, ReadError> {
         let info = span.info;
         let corrupt = |why| ReadError::Corrupt { keyspace: info.name, why };
         let range = RawRange { family: info.family, start: &span.start, end: &span.end, reversed: span.reversed };
@@ -109,11 +128,17 @@ impl View<'_> {
         spans: &[Span<K, V>],
         limit: usize,
     ) -> Result<Vec<Page<K, V>>, ReadError> {
-        spans.iter().map(|span| self.scan(span, limit)).collect()
+        if !spans.is_empty() {
+            self.snapshot.wave();
+        }
+        spans.iter().map(|span| self.scan_in_wave(span, limit)).collect()
     }
 
-    /// Whether all of these assertions hold in this view. The commit asks again.
+    /// Whether all of these assertions hold in this view: one wave. The commit asks again.
     pub fn holds(&self, claims: &Claims) -> Result<bool, ReadError> {
+        if !claims.0.is_empty() {
+            self.snapshot.wave();
+        }
         for claim in &claims.0 {
             let mut holds = claim.expected.is_none();
             self.raw_get(claim.family, &claim.key, &mut |found| {

@@ -183,12 +183,11 @@ impl Context {
             let event = event?;
             Pdu::from_stored(event.event_id.clone(), event.pdu.clone(), rules?).ok()
         };
-        let servers = count.reader.servers(view, count.room)?;
         Ok(Self {
             room_id: count.head.room_id.clone(),
             user_id: count.user_id.to_owned(),
             display_name: member.and_then(|member| content::text(member.content(), "displayname")),
-            members: servers.iter().map(|(_, server)| u64::from(server.joined_users)).sum(),
+            members: u64::from(count.head.joined_members),
             create: pdu(create),
             levels: pdu(levels),
             rules,

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::room;
 use crate::{
     app::App,
-    event::{json, version},
+    event::json,
     flows::{
         create_room::{self, NewRoom, Preset},
         set_state::NewState,
@@ -27,12 +27,12 @@ pub(super) fn routes(routes: &mut Routes) {
 
 async fn create_room(app: App, caller: Caller, request: Request) -> Result<Response, Refusal> {
     room::no_guests(&caller)?;
-    let new = read(&caller, request)?;
+    let new = read(&app, &caller, request)?;
     let room_id: OwnedRoomId = create_room::create_room(&app, new).await?;
     Ok(Response::new(room_id))
 }
 
-fn read(caller: &Caller, request: Request) -> Result<NewRoom, Refusal> {
+fn read(app: &App, caller: &Caller, request: Request) -> Result<NewRoom, Refusal> {
     if !request.invite_3pid.is_empty() {
         return Err(crate::flows::room_error::RoomError::NoThirdPartyInvites.into());
     }
@@ -58,7 +58,7 @@ fn read(caller: &Caller, request: Request) -> Result<NewRoom, Refusal> {
     let initial_state = request.initial_state.iter().map(|raw| initial_state(raw.json())).collect::<Result<_, _>>()?;
     Ok(NewRoom {
         creator: caller.user_id.clone(),
-        version: request.room_version.unwrap_or(version::DEFAULT),
+        version: request.room_version.unwrap_or_else(|| app.config.rooms.default_version.clone()),
         preset,
         creation_content,
         power_levels,

@@ -5,6 +5,7 @@ mod account_data;
 mod capabilities;
 mod create_room;
 mod devices;
+mod directory;
 mod features;
 mod filters;
 pub(super) mod login;
@@ -35,6 +36,7 @@ pub fn routes(routes: &mut Routes) {
     capabilities::routes(routes);
     create_room::routes(routes);
     devices::routes(routes);
+    directory::routes(routes);
     filters::routes(routes);
     login::routes(routes);
     members::routes(routes);

@@ -84,6 +84,12 @@ fn check_members(
     members: &Members,
     problem: &mut dyn FnMut(String),
 ) -> Result<(), ReadError> {
+    for (counted, of) in [(head.joined_members, Membership::Join), (head.invited_members, Membership::Invite)] {
+        let there = members.values().filter(|(membership, _)| *membership == of).count();
+        if usize::try_from(counted) != Ok(there) {
+            problem(format!("the head counts {counted} members with {}, and there are {there}", of.as_str()));
+        }
+    }
     let mut wanted: BTreeMap<String, (Membership, Seq)> =
         members.iter().map(|(user, standing)| (bounded(user).into_owned(), *standing)).collect();
     each(view, MEMBER.span(&(room, head.index_generation)), |(_, _, user), row| {

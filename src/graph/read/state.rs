@@ -187,6 +187,26 @@ impl Reader {
         Ok(state::get_many(&self.nodes(view, room), root, &slots)?.into_iter().flatten().collect())
     }
 
+    /// All entries of a state but those of one type, in the order of their keys: for the type of which there are many.
+    pub fn state_but_type(
+        &self,
+        view: &View<'_>,
+        room: RoomNo,
+        root: Root,
+        kind: &str,
+    ) -> Result<Vec<(StateKey, Seq)>, ReadError> {
+        let (all, kind) = (SLOT.span(&(room,)), &*bounded(kind));
+        let spans = [all.clone().before(&(room, kind)), all.after(&(room, kind))];
+        let pages = view.multi_scan(&spans, usize::MAX)?;
+        let (keys, slots): (Vec<_>, Vec<_>) = pages
+            .into_iter()
+            .flat_map(|page| page.rows)
+            .map(|((_, kind, state_key), slot)| (StateKey::new(kind, state_key), slot))
+            .unzip();
+        let found = state::get_many(&self.nodes(view, room), root, &slots)?;
+        Ok(keys.into_iter().zip(found).filter_map(|(key, seq)| Some((key, seq?))).collect())
+    }
+
     /// Where two states differ: one wave a level, one for the names.
     pub fn changes(&self, view: &View<'_>, room: RoomNo, old: Root, new: Root) -> Result<Vec<Changed>, ReadError> {
         let differences = state::differences(&self.nodes(view, room), old, new)?;

@@ -50,6 +50,11 @@ impl Draft<'_, '_> {
     ) -> Result<(), ReadError> {
         let standing = |known: &Known| (membership(&known.pdu), known.seq);
         let (old, new) = (old.map(standing), new.map(standing));
+        let count = |standing: Option<(Membership, Seq)>, of| standing.is_some_and(|(membership, _)| membership == of);
+        let (joined, invited) = (&mut self.head.joined_members, &mut self.head.invited_members);
+        for (counter, of) in [(joined, Membership::Join), (invited, Membership::Invite)] {
+            *counter = counter.saturating_sub(u32::from(count(old, of))).saturating_add(u32::from(count(new, of)));
+        }
         self.indexes.members.insert(user.to_owned(), new);
         // The auth rules let nothing through whose state key is no user id; what gets here otherwise has no index rows.
         let Ok(user_id) = UserId::parse(user) else { return Ok(()) };

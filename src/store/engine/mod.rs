@@ -106,4 +106,7 @@ pub trait Snapshot {
 
     /// Hands key after key to `visit` until it says `false` or the range ends.
     fn scan(&self, range: &RawRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError>;
+
+    /// Called before what a reader asks at once, be it one key or a thousand: an engine that counts such waves does so here.
+    fn wave(&self) {}
 }

@@ -38,17 +38,17 @@ pub(super) fn write(
     memory: &mut Memory,
 ) -> Result<Vec<Json>, ReadError> {
     let start = timeline.seen.first().map_or(interval.end, |first| first.event.meta.root_before);
+    let lazy = question.request.filter.room.state.lazy_load_members;
     let wanted = match question.section() {
         StateSection::After => after(question, view, room, interval)?,
         StateSection::Before => before(question, view, room, (interval, start), timeline)?,
     };
-    let lazy = question.request.filter.room.state.lazy_load_members;
-    let wanted = if lazy { without_unneeded_members(question, wanted, interval, timeline) } else { wanted };
     let numbers: Vec<_> = wanted.into_values().map(|seq| (room, seq)).collect();
     let mut events: Vec<Event> = question.reader.events(view, &numbers)?.into_iter().flatten().collect();
     if lazy {
         let root = if question.section() == StateSection::After { interval.end } else { start };
-        add_senders(question, view, (room, root), (timeline, &mut events), memory)?;
+        let all = interval.known.is_empty() || question.request.filter.room.state.include_redundant_members;
+        add_senders(question, view, (room, root), (timeline, &mut events), (memory, all))?;
     }
     let filter = &question.request.filter.room.state;
     events.retain(|event| {
@@ -63,8 +63,7 @@ type Wanted = BTreeMap<StateKey, Seq>;
 
 /// All that changed up to the end.
 fn after(question: &Question, view: &View<'_>, room: RoomNo, interval: Interval) -> Result<Wanted, ReadError> {
-    let changes = question.reader.changes(view, room, interval.known, interval.end)?;
-    Ok(changes.into_iter().filter_map(|changed| Some((changed.key, changed.new?))).collect())
+    changed(question, view, room, (interval.known, interval.end))
 }
 
 /// What changed up to the start of the timeline, and what changed within it without being in it: by resolution, or because
@@ -76,10 +75,7 @@ fn before(
     (interval, start): (Interval, Root),
     timeline: &Timeline,
 ) -> Result<Wanted, ReadError> {
-    let mut wanted = Wanted::new();
-    for changed in question.reader.changes(view, room, interval.known, start)? {
-        wanted.extend(changed.new.map(|seq| (changed.key, seq)));
-    }
+    let mut wanted = changed(question, view, room, (interval.known, start))?;
     let sent: HashSet<Seq> = timeline.seen.iter().map(|seen| seen.event.seq).collect();
     for changed in question.reader.changes(view, room, start, interval.end)? {
         if let Some(seq) = changed.new.filter(|seq| !sent.contains(seq)) {
@@ -89,31 +85,36 @@ fn before(
     Ok(wanted)
 }
 
-/// Whoever knows nothing of the room gets, of its members, only themselves and those who speak; whoever knows it gets
-/// everybody who changed.
-fn without_unneeded_members(
+/// What is in the second state and not in the first.
+///
+/// Of the members of a room of which a client knows nothing, lazy-loading leaves only oneself (those who speak are added
+/// later): then the others, who may be very many, are not even looked at. Whoever knows the room gets everybody who
+/// changed.
+fn changed(
     question: &Question,
-    mut wanted: Wanted,
-    interval: Interval,
-    timeline: &Timeline,
-) -> Wanted {
-    if interval.known.is_empty() {
-        let own = question.request.user_id.as_str();
-        let speaks = |user: &str| timeline.seen.iter().any(|seen| seen.event.sender == user);
-        wanted.retain(|key, _| key.kind != MEMBER || key.state_key == own || speaks(&key.state_key));
+    view: &View<'_>,
+    room: RoomNo,
+    (known, state): (Root, Root),
+) -> Result<Wanted, ReadError> {
+    if known.is_empty() && question.request.filter.room.state.lazy_load_members {
+        let mut wanted: Wanted = question.reader.state_but_type(view, room, state, MEMBER)?.into_iter().collect();
+        let own = StateKey::new(MEMBER, question.request.user_id.as_str());
+        let member = question.reader.state_seqs(view, room, state, std::slice::from_ref(&own))?.pop().flatten();
+        wanted.extend(member.map(|seq| (own, seq)));
+        return Ok(wanted);
     }
-    wanted
+    let changes = question.reader.changes(view, room, known, state)?;
+    Ok(changes.into_iter().filter_map(|changed| Some((changed.key, changed.new?))).collect())
 }
 
-/// Adds the members who sent the events of the timeline, unless the client has them.
+/// Adds the members who sent the events of the timeline: all, or those that the client does not have.
 fn add_senders(
     question: &Question,
     view: &View<'_>,
     (room, root): (RoomNo, Root),
     (timeline, events): (&Timeline, &mut Vec<Event>),
-    memory: &mut Memory,
+    (memory, all): (&mut Memory, bool),
 ) -> Result<(), ReadError> {
-    let redundant = question.request.filter.room.state.include_redundant_members;
     let hash = |event: &Event| memory_hash(room, event.state_key.as_deref().unwrap_or_default());
     let is_member = |event: &&Event| event.kind == MEMBER;
     for event in events.iter().chain(timeline.seen.iter().map(|seen| &seen.event)).filter(is_member) {
@@ -123,7 +124,7 @@ fn add_senders(
     let spoken = timeline.seen.iter().map(|seen| &seen.event);
     for member in members::of_senders(&question.reader, view, (room, root), spoken)? {
         let known = memory.sent_before(hash(&member));
-        if !have.contains(&member.seq) && (redundant || !known) {
+        if !have.contains(&member.seq) && (all || !known) {
             events.push(member);
         }
     }

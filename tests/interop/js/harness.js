@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
 import "./quiet.js";
-import { createClient, SyncState } from "matrix-js-sdk";
+import { createClient, Direction, SyncState } from "matrix-js-sdk";
 
 /** How long anything may take to show, in milliseconds: far more than it takes on a loaded machine. */
 const DEADLINE = Number(process.env.INTEROP_DEADLINE_MS ?? 20_000);
@@ -210,13 +210,17 @@ export class User {
         return this.client.getRoom(roomId)?.getMember(userId);
     }
 
-    /** The bodies of the messages that the room's live timeline shows now, oldest first. */
+    /** The bodies of the messages that the room shows now, oldest first: the live timeline, and those that paging joined to it. */
     bodies(roomId) {
-        return this.client
-            .getRoom(roomId)
-            .getLiveTimeline()
-            .getEvents()
-            .filter((event) => event.getType() === "m.room.message" && !event.isRedacted())
-            .map((event) => event.getContent().body);
+        const bodies = [];
+        let timeline = this.client.getRoom(roomId).getLiveTimeline();
+        while (timeline) {
+            const messages = timeline
+                .getEvents()
+                .filter((event) => event.getType() === "m.room.message" && !event.isRedacted());
+            bodies.unshift(...messages.map((event) => event.getContent().body));
+            timeline = timeline.getNeighbouringTimeline(Direction.Backward);
+        }
+        return bodies;
     }
 }

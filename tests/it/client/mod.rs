@@ -5,6 +5,7 @@ mod account_data;
 mod api;
 mod create_room;
 mod devices;
+mod directory;
 mod filters;
 mod membership;
 mod messages;

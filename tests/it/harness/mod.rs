@@ -74,6 +74,11 @@ impl TestServer {
         self.server.app()
     }
 
+    /// How often the server has asked its store so far.
+    pub fn waves(&self) -> u64 {
+        self.disk.waves()
+    }
+
     /// What answers requests.
     pub fn site(&self) -> &Site {
         self.server.site()

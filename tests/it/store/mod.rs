@@ -1,5 +1,6 @@
 //! The store: one suite for every engine, then what only one of them can do.
 
+mod budgets;
 mod conformance;
 mod lane;
 #[cfg(feature = "rocksdb")]

@@ -1,0 +1,89 @@
+//! Naming rooms, and putting them into the published directory.
+
+use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId};
+
+use super::{
+    room_error::RoomError,
+    send::{Sender, power_levels},
+};
+use crate::{
+    app::App,
+    graph::{Head, Membership, Reader, RoomNo},
+    rooms::aliases::{self, AliasError},
+    store::{Batch, ReadError, View},
+};
+
+/// Gives a room a name of this server. Only members may.
+pub async fn set_alias(
+    app: &App,
+    sender: &Sender,
+    alias: OwnedRoomAliasId,
+    room_id: OwnedRoomId,
+) -> Result<(), RoomError> {
+    if alias.server_name() != app.server_name {
+        return Err(RoomError::InvalidParam("this alias is not of this server".to_owned()));
+    }
+    let (user_id, reader) = (sender.user_id.clone(), app.rooms.reader().clone());
+    let set = move |view: &View<'_>, batch: &mut Batch| {
+        let room = reader.room_no(view, &room_id)?.ok_or(RoomError::UnknownRoom)?;
+        if !is_member(&reader, view, room, &user_id)? {
+            return Err(RoomError::NotInRoom);
+        }
+        aliases::put(view, batch, (&alias, room, &user_id)).map_err(|error| match error {
+            AliasError::Invalid | AliasError::TooMany => RoomError::InvalidParam(error.to_string()),
+            AliasError::Taken => RoomError::AliasTaken,
+            AliasError::Read(error) => error.into(),
+        })
+    };
+    app.users.change(set).await
+}
+
+/// Takes a name away: who gave it, who may say which names the room has, and administrators may.
+pub async fn delete_alias(app: &App, sender: &Sender, alias: OwnedRoomAliasId) -> Result<(), RoomError> {
+    let (sender, reader) = (sender.clone(), app.rooms.reader().clone());
+    let delete = move |view: &View<'_>, batch: &mut Batch| {
+        let found = aliases::get(view, &alias)?.ok_or(RoomError::UnknownAlias)?;
+        let is_own = found.creator.as_ref() == Some(&sender.user_id);
+        if !is_own && !may_name(&reader, view, found.room, &sender)? {
+            return Err(RoomError::Forbidden("this alias is not yours to remove".to_owned()));
+        }
+        aliases::remove(batch, &alias, found.room);
+        Ok(())
+    };
+    app.users.change(delete).await
+}
+
+/// Puts a room into the published directory, or takes it out. Who may say which names the room has, and administrators
+/// may.
+pub async fn publish(app: &App, sender: &Sender, room_id: OwnedRoomId, published: bool) -> Result<(), RoomError> {
+    let (sender, reader) = (sender.clone(), app.rooms.reader().clone());
+    let publish = move |view: &View<'_>, batch: &mut Batch| {
+        let room = reader.room_no(view, &room_id)?.ok_or(RoomError::UnknownRoom)?;
+        if !may_name(&reader, view, room, &sender)? {
+            return Err(RoomError::Forbidden("you may not say who finds this room".to_owned()));
+        }
+        if aliases::is_published(view, room)? != published {
+            aliases::publish(batch, room, published);
+        }
+        Ok(())
+    };
+    app.users.change(publish).await
+}
+
+fn is_member(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<bool, ReadError> {
+    Ok(reader.user_room(view, user_id, room)?.is_some_and(|row| row.membership == Membership::Join))
+}
+
+/// Whether a user may set the room's `m.room.canonical_alias`, by which its names are shown.
+fn may_name(reader: &Reader, view: &View<'_>, room: RoomNo, sender: &Sender) -> Result<bool, ReadError> {
+    if sender.is_admin {
+        return Ok(true);
+    }
+    let head: Option<Head> = reader.head(view, room)?;
+    let Some(head) = head.filter(|_| !sender.is_guest) else { return Ok(false) };
+    if !is_member(reader, view, room, &sender.user_id)? {
+        return Ok(false);
+    }
+    let levels = power_levels(reader, view, (room, &head))?;
+    Ok(levels.is_some_and(|levels| levels.of(&sender.user_id) >= levels.to_send("m.room.canonical_alias", true)))
+}

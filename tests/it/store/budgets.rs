@@ -1,0 +1,78 @@
+//! How many waves of reads the hot endpoints may cost, whatever the size of what they read: an engine across a network
+//! would pay a round trip for each. Held here so that a loop of reads does not slip in unseen.
+
+use myelin::store::{Batch, ReadError, Store, engine::memory::Memory};
+use serde_json::json;
+
+use super::{EVENTS, NUMBERS};
+use crate::{
+    harness::{TestServer, TestUser},
+    sync::{create_room, join, public_room, say, since, sync},
+};
+
+#[tokio::test]
+async fn a_wave_is_what_is_asked_at_once() {
+    let memory = Memory::new();
+    let store = Store::open(memory.clone());
+    let mut batch = Batch::new();
+    for number in 0..50 {
+        batch.put(&NUMBERS, &(number, "n"), &number);
+    }
+    batch.assert_absent(&NUMBERS, &(1, "n"));
+    store.commit(batch).await.unwrap();
+    assert_eq!(memory.waves(), 0, "the lane's own questions are no reader's");
+    let keys = || (0..50).map(|number| (number, "n"));
+    let cost = |read: &dyn Fn(&myelin::store::View<'_>) -> Result<(), ReadError>| {
+        let before = memory.waves();
+        store.read_blocking(read).unwrap();
+        memory.waves() - before
+    };
+    assert_eq!(cost(&|view| view.get(&NUMBERS, &(1, "n")).map(drop)), 1);
+    assert_eq!(cost(&|view| view.has(&NUMBERS, &(1, "n")).map(drop)), 1);
+    assert_eq!(cost(&|view| view.multi_get(&NUMBERS, keys()).map(drop)), 1);
+    assert_eq!(cost(&|view| view.scan(&EVENTS.span(&()), 10).map(drop)), 1);
+    assert_eq!(cost(&|view| view.first(&EVENTS.span(&())).map(drop)), 1);
+    assert_eq!(cost(&|view| view.multi_scan(&[EVENTS.span(&()), EVENTS.span(&())], 10).map(drop)), 1);
+    assert_eq!(cost(&|view| keys().try_for_each(|key| view.get(&NUMBERS, &key).map(drop))), 50);
+    assert_eq!(cost(&|view| view.multi_get(&NUMBERS, [(0, "n"); 0]).map(drop)), 0, "nothing is asked");
+    assert_eq!(cost(&|view| view.multi_scan(&[EVENTS.span(&()); 0], 10).map(drop)), 0);
+}
+
+/// A server with a room of `members` users beside its creator, and `rooms` further rooms of the creator.
+async fn house(members: usize, rooms: usize) -> (TestServer, TestUser, String) {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = public_room(&server, &alice).await;
+    for number in 0..members {
+        let user = server.register_user(&format!("user{number}")).await;
+        join(&server, &user, &room).await;
+    }
+    for _ in 0..rooms {
+        create_room(&server, &alice, json!({})).await;
+    }
+    (server, alice, room)
+}
+
+#[tokio::test]
+async fn endpoints_keep_to_their_budgets() {
+    for (members, rooms) in [(1, 1), (10, 1), (1, 40)] {
+        let (server, alice, room) = house(members, rooms).await;
+        say(&server, &alice, &room, "warm").await;
+        let before = server.waves();
+        say(&server, &alice, &room, "hello").await;
+        let sent = server.waves() - before;
+        let before = server.waves();
+        let synced = sync(&server, &alice, "").await;
+        let initial = server.waves() - before;
+        say(&server, &alice, &room, "news").await;
+        let before = server.waves();
+        since(&server, &alice, &synced).await;
+        let incremental = server.waves() - before;
+
+        let whole = format!("{members} members and {rooms} more rooms");
+        assert!(sent <= 5, "a send with {whole}: {sent} waves");
+        assert!(incremental <= 19, "an incremental sync with {whole}: {incremental} waves");
+        let most = 10 + 32 * (rooms as u64 + 1) + 2 * members as u64;
+        assert!(initial <= most, "an initial sync with {whole}: {initial} waves");
+    }
+}
