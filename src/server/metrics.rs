@@ -37,6 +37,12 @@ fn sample(app: &App) {
     set("myelin_commit_batches", "Commits written since the start", read(&commits.batches));
     set("myelin_commit_waiting", "Commits that wait to be written", read(&commits.waiting));
     set("myelin_commit_write_micros", "Time spent in writes since the start, in µs", read(&commits.write_micros));
+    set("myelin_store_disk_reads", "Reads that had to go to disk since the start", app.store.disk_reads());
+    set(
+        "myelin_store_disk_reads_waiting",
+        "Reads that wait for their turn at the disk",
+        app.store.disk_reads_waiting(),
+    );
     let (lanes, waiting) = app.graph.lane_depth();
     set("myelin_room_lanes", "Rooms in which something is being sent", size(lanes));
     set("myelin_room_lanes_waiting", "What waits to be sent in them", size(waiting));

@@ -60,6 +60,30 @@ struct Inner {
     epoch: u32,
     news: Arc<News>,
     disk_reads: Semaphore,
+    counters: ReadCounters,
+}
+
+/// What reads had to wait for, for the metrics.
+#[derive(Debug, Default)]
+struct ReadCounters {
+    from_disk: AtomicU64,
+    waiting: AtomicU64,
+}
+
+/// A read that waits for its turn, for as long as this is there; also when its caller gives up.
+struct InLine<'a>(&'a AtomicU64);
+
+impl<'a> InLine<'a> {
+    fn new(line: &'a AtomicU64) -> Self {
+        line.fetch_add(1, Ordering::Relaxed);
+        Self(line)
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What has become durable, and who wants to know.
@@ -94,7 +118,16 @@ impl Store {
         let publish = Box::new(move |published: Published| publish.publish(&published));
         let lane = Lane::new(Arc::clone(&engine), options.driver, life.last, publish);
         let disk_reads = Semaphore::new(DISK_READS);
-        Ok(Self { inner: Arc::new(Inner { engine, lane, epoch: life.epoch, news, disk_reads }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                engine,
+                lane,
+                epoch: life.epoch,
+                news,
+                disk_reads,
+                counters: ReadCounters::default(),
+            }),
+        })
     }
 
     /// A store over an engine in memory, which has nothing to lose.
@@ -119,8 +152,12 @@ impl Store {
         if !missed.get() {
             return read;
         }
+        let counters = &self.inner.counters;
+        counters.from_disk.fetch_add(1, Ordering::Relaxed);
+        let in_line = InLine::new(&counters.waiting);
         // Closed is never called on this semaphore; without a permit the read would only be less bounded.
         let _permit = self.inner.disk_reads.acquire().await.ok();
+        drop(in_line);
         let store = self.clone();
         let read = tokio::task::spawn_blocking(move || store.read_at(ReadTier::All, None, &closure));
         match read.await {
@@ -167,6 +204,16 @@ impl Store {
     /// What the commit lane has done.
     pub fn lane_counters(&self) -> &LaneCounters {
         self.inner.lane.counters()
+    }
+
+    /// How many reads had to go to disk since the start.
+    pub fn disk_reads(&self) -> u64 {
+        self.inner.counters.from_disk.load(Ordering::Relaxed)
+    }
+
+    /// How many reads wait for their turn at the disk now.
+    pub fn disk_reads_waiting(&self) -> u64 {
+        self.inner.counters.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes no further commit. What waits is still written.

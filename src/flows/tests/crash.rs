@@ -1,11 +1,6 @@
 //! The disk fails at the k-th write, for every k, and the server starts again: what was acknowledged is there, what was
 //! not is not there by halves.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use super::{uia::pass_dummy, *};
 use crate::{
     flows::{
@@ -15,36 +10,9 @@ use crate::{
         logout::{logout, logout_all},
         refresh::refresh,
     },
-    store::{Engine, EngineError, Position, ReadTier, engine},
+    store::engine::faulty::{Fault, Faulty},
     users::uia::Progress,
 };
-
-/// A disk that fails once its writes are used up, and after that for ever.
-struct Failing {
-    disk: Memory,
-    writes_left: Arc<AtomicUsize>,
-}
-
-impl Engine for Failing {
-    fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn engine::Snapshot)) {
-        self.disk.snapshot(tier, read);
-    }
-
-    fn write(
-        &self,
-        operations: &[engine::Operation],
-        durability: engine::Durability,
-        last: Position,
-    ) -> Result<(), EngineError> {
-        let spent = self.writes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        spent.map_err(|_| EngineError::Io("the disk is gone".to_owned()))?;
-        self.disk.write(operations, durability, last)
-    }
-
-    fn acknowledged(&self) -> Position {
-        self.disk.acknowledged()
-    }
-}
 
 /// What a server acknowledged before its disk failed.
 #[derive(Debug, Default)]
@@ -97,27 +65,34 @@ async fn live(house: &House, acknowledged: &mut Acknowledged) -> Option<()> {
 
 #[tokio::test(start_paused = true)]
 async fn the_kth_write_fails() {
-    for writes in 0..100 {
-        let disk = Memory::new();
-        let failing = Failing { disk: disk.clone(), writes_left: Arc::new(AtomicUsize::new(writes)) };
-        let Ok(store) = Store::open_with(failing, Default::default()) else { continue };
-        let mut acknowledged = Acknowledged::default();
-        {
-            let house = House::in_store(disk.clone(), store);
-            live(&house, &mut acknowledged).await;
+    for fault in [Fault::Refused, Fault::Applied] {
+        let mut writes = 0;
+        while !ends_before(writes, fault).await {
+            writes += 1;
+            assert!(writes < 100, "the story never came to its end");
         }
-        let house = House::over(disk);
-        assert_eq!(house.problems(), [] as [String; 0], "after {writes} writes");
-        for token in &acknowledged.alive {
-            assert!(house.users.authenticate(token).await.is_ok(), "after {writes} writes a session was lost");
-        }
-        for token in &acknowledged.dead {
-            assert!(house.users.authenticate(token).await.is_err(), "after {writes} writes a session came back");
-        }
-        if acknowledged.finished {
-            assert!(writes >= 10, "the whole story takes some writes");
-            return;
-        }
+        assert!(writes >= 10, "the whole story takes some writes");
     }
-    panic!("the story never came to its end");
+}
+
+/// Lives with a disk that fails after so many writes, and restarts; says whether the story was over before.
+async fn ends_before(writes: usize, fault: Fault) -> bool {
+    let disk = Memory::new();
+    let failing = Faulty::new(disk.clone());
+    failing.fail_after(writes, fault);
+    let mut acknowledged = Acknowledged::default();
+    if let Ok(store) = Store::open_with(failing.clone(), Default::default()) {
+        let house = House::in_store(disk.clone(), store);
+        live(&house, &mut acknowledged).await;
+    }
+    failing.crash().unwrap();
+    let house = House::over(disk);
+    assert_eq!(house.problems(), [] as [String; 0], "after {writes} writes");
+    for token in &acknowledged.alive {
+        assert!(house.users.authenticate(token).await.is_ok(), "after {writes} writes a session was lost");
+    }
+    for token in &acknowledged.dead {
+        assert!(house.users.authenticate(token).await.is_err(), "after {writes} writes a session came back");
+    }
+    acknowledged.finished
 }

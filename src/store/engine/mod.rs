@@ -1,5 +1,6 @@
 //! What an engine must give: snapshots, ordered scans, and a write that is atomic and (when asked) durable.
 
+pub mod faulty;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 mod position_file;

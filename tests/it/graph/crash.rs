@@ -1,16 +1,11 @@
 //! Whichever commit fails, all rows agree afterwards, and what was acknowledged is there.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use futures_util::future::join_all;
 use myelin::{
     graph::Placed,
-    store::{
-        Engine, EngineError, Family, Position, ReadTier,
-        engine::{Durability, Operation, RawRange, Snapshot, memory::Memory},
+    store::engine::{
+        faulty::{Fault, Faulty},
+        memory::Memory,
     },
 };
 use ruma::RoomVersionId;
@@ -18,57 +13,6 @@ use ruma::RoomVersionId;
 use super::rig::{ALICE, BOB, CAROL, Rig, member, message};
 
 const DAVE: &str = "@dave:here";
-
-/// An engine that writes `left` more times, and then never again; and that has every other thing not in memory.
-#[derive(Clone)]
-struct Dying {
-    memory: Memory,
-    left: Arc<AtomicUsize>,
-    reads: Arc<AtomicUsize>,
-}
-
-impl Engine for Dying {
-    fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
-        self.memory.snapshot(tier, &mut |snapshot| match tier {
-            ReadTier::All => read(snapshot),
-            ReadTier::BlockCache => read(&Forgetful { snapshot, reads: &self.reads }),
-        });
-    }
-
-    fn write(&self, operations: &[Operation], durability: Durability, last: Position) -> Result<(), EngineError> {
-        let took = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        took.map_err(|_| EngineError::Io("the machine is gone".to_owned()))?;
-        self.memory.write(operations, durability, last)
-    }
-
-    fn acknowledged(&self) -> Position {
-        self.memory.acknowledged()
-    }
-}
-
-struct Forgetful<'a> {
-    snapshot: &'a dyn Snapshot,
-    reads: &'a AtomicUsize,
-}
-
-impl Forgetful<'_> {
-    fn remember(&self) -> Result<(), EngineError> {
-        let reads = self.reads.fetch_add(1, Ordering::SeqCst);
-        if reads % 13 == 12 { Err(EngineError::Incomplete) } else { Ok(()) }
-    }
-}
-
-impl Snapshot for Forgetful<'_> {
-    fn get(&self, family: Family, key: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<bool, EngineError> {
-        self.remember()?;
-        self.snapshot.get(family, key, read)
-    }
-
-    fn scan(&self, range: &RawRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError> {
-        self.remember()?;
-        self.snapshot.scan(range, visit)
-    }
-}
 
 /// A small life of a room; says what was acknowledged.
 async fn live(rig: &Rig) -> Vec<Placed> {
@@ -90,30 +34,37 @@ async fn live(rig: &Rig) -> Vec<Placed> {
 
 #[tokio::test]
 async fn every_commit_may_be_the_last() {
-    for commits in 0.. {
-        let (memory, forever) = (Memory::new(), usize::MAX);
-        let engine = Dying { memory: memory.clone(), left: Arc::new(forever.into()), reads: Arc::default() };
-        let rig = Rig::over(engine.clone());
-        engine.left.store(commits, Ordering::SeqCst);
-        let acknowledged = live(&rig).await;
-        let is_over = engine.left.load(Ordering::SeqCst) > 0;
-        drop(rig);
-
-        let rig = Rig::over(memory);
-        rig.check();
-        for placed in &acknowledged {
-            let event = rig.event(&placed.event_id);
-            assert_eq!((event.room, event.seq), (placed.room, placed.seq));
-            assert!(event.is_accepted());
-        }
-        // And on from there.
-        let rooms = rig.read(|view| rig.graph.reader().server_rooms(view, "here"));
-        for no in rooms {
-            rig.send(no, member(DAVE, DAVE, "join")).await.unwrap();
-        }
-        if is_over {
-            assert_eq!(acknowledged.len(), 26);
-            break;
+    for fault in [Fault::Refused, Fault::Applied] {
+        let mut commits = 0;
+        while !survives(commits, fault).await {
+            commits += 1;
         }
     }
+}
+
+/// The life of a room whose disk fails after so many commits; says whether it came to its end before.
+async fn survives(commits: usize, fault: Fault) -> bool {
+    let engine = Faulty::new(Memory::new());
+    let rig = Rig::over(engine.clone());
+    engine.forget(13, commits as u64);
+    engine.fail_after(commits, fault);
+    let acknowledged = live(&rig).await;
+    let is_over = !engine.has_failed();
+    drop(rig);
+
+    engine.crash().unwrap();
+    let rig = Rig::over(engine);
+    rig.check();
+    for placed in &acknowledged {
+        let event = rig.event(&placed.event_id);
+        assert_eq!((event.room, event.seq), (placed.room, placed.seq));
+        assert!(event.is_accepted());
+    }
+    // And on from there.
+    let rooms = rig.read(|view| rig.graph.reader().server_rooms(view, "here"));
+    for no in rooms {
+        rig.send(no, member(DAVE, DAVE, "join")).await.unwrap();
+    }
+    assert!(!is_over || acknowledged.len() == 26);
+    is_over
 }

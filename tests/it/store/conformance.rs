@@ -1,7 +1,8 @@
 //! What every engine must do.
 
 use myelin::store::{
-    Batch, CommitError, Driver, Engine, OpenOptions, Page, Position, ReadError, Store, engine::memory::Memory,
+    Batch, CommitError, Driver, Engine, OpenOptions, Page, Position, ReadError, Store,
+    engine::{faulty::Faulty, memory::Memory},
 };
 
 use super::{BLOBS, EVENTS, NUMBERS};
@@ -24,6 +25,13 @@ async fn suite(engine: impl Engine, driver: Driver) {
 async fn memory() {
     suite(Memory::new(), Driver::Inline).await;
     suite(Memory::new(), Driver::Thread).await;
+}
+
+#[tokio::test]
+async fn forgetful() {
+    let engine = Faulty::new(Memory::new());
+    engine.forget(3, 7);
+    suite(engine, Driver::Thread).await;
 }
 
 #[cfg(feature = "rocksdb")]

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod conformance;
+mod faulty;
 mod lane;
 #[cfg(feature = "rocksdb")]
 mod rocks;
