@@ -77,14 +77,11 @@ impl Batch {
     }
 
     /// Sets a row that depends on the position of its commit. A batch with one of these gets a position.
-    pub fn put_at<K: Key, V: Value, Q: KeyOf<K>>(
+    pub fn put_at<K: Key + 'static, V: Value + 'static, Q: KeyOf<K>>(
         &mut self,
         keyspace: &Keyspace<K, V>,
         row: impl FnOnce(Position) -> (Q, V) + Send + 'static,
-    ) where
-        K: 'static,
-        V: 'static,
-    {
+    ) {
         let info = keyspace.info();
         let row = move |position| {
             let (key, value) = row(position);

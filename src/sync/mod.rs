@@ -92,7 +92,7 @@ impl Sync {
 
     /// How many users are online: for metrics.
     pub fn online(&self) -> usize {
-        self.0.subscribers.len()
+        self.0.subscribers.online()
     }
 }
 

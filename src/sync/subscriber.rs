@@ -154,13 +154,8 @@ impl Subscribers {
     }
 
     /// How many users are online.
-    pub fn len(&self) -> usize {
+    pub fn online(&self) -> usize {
         self.online.lock().users.len()
-    }
-
-    /// Nobody is online.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

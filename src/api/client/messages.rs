@@ -185,12 +185,12 @@ fn around(
 }
 
 /// The state after an event; with lazy-loading, of members only those that sent what is returned.
-fn state_at<'a>(
+fn state_at(
     reader: &Reader,
     view: &View<'_>,
     room: RoomNo,
     last: &Event,
-    (filter, shown): (&RoomEventFilter, &mut dyn Iterator<Item = &'a Event>),
+    (filter, shown): (&RoomEventFilter, &mut dyn Iterator<Item = &Event>),
 ) -> Result<Vec<Event>, ReadError> {
     let root: Root = last.meta.root_before;
     let mut state = BTreeMap::new();

@@ -38,7 +38,7 @@ async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<J
 async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, target) = (raw::room_id(&request)?, room::event_id(&request)?);
     let mut content =
-        if request.body.trim_ascii().is_empty() { CanonicalJsonObject::new() } else { self::content(&request)? };
+        if request.body.trim_ascii().is_empty() { CanonicalJsonObject::new() } else { content(&request)? };
     content.remove("redacts");
     if content.get("reason").is_some_and(|reason| !matches!(reason, CanonicalJsonValue::String(_))) {
         return Err(Refusal::bad_json("`reason` must be a string"));
