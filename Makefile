@@ -16,7 +16,7 @@ run: ## Build and start the server on http://localhost:8008, with its data in ./
 	@scripts/run
 
 .PHONY: test
-test: ## Check everything: format, lints, tests, documentation
+test: ## Check everything: format, lints, tests, real clients, crashes, documentation
 	@scripts/test
 
 .PHONY: check
