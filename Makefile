@@ -23,12 +23,12 @@ test: ## Check everything: format, lints, tests, real clients, crashes, document
 check: ## The fast part of it, without RocksDB: format, lints, tests in memory
 	@scripts/setup build
 	@cargo fmt --all --check
-	@cargo clippy --locked --no-default-features --all-targets -- --deny warnings
-	@cargo test --locked --no-default-features
+	@scripts/cargo clippy --locked --no-default-features --all-targets -- --deny warnings
+	@scripts/cargo test --locked --no-default-features
 
 .PHONY: config-example
 config-example: ## Write config.example.toml anew, after a change of the options
-	@text=$$(cargo run --quiet --no-default-features -- config example) && echo "$$text" > config.example.toml
+	@text=$$(scripts/cargo run --quiet --no-default-features -- config example) && echo "$$text" > config.example.toml
 
 .PHONY: interop
 interop: ## Let real clients, matrix-js-sdk and matrix-nio, talk through a built server
