@@ -22,6 +22,14 @@ pub enum OpenError {
     /// Nothing here can keep data on disk.
     #[error("this build can't keep data on disk: build it with the feature `rocksdb`")]
     NoEngine,
+    /// The data folder is not there, and can't be made.
+    #[error("{} can't be created: {error}", data.display())]
+    Create {
+        /// The data folder.
+        data: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The store is damaged, or of a newer release.
     #[error("{}: {error}", data.display())]
     Store {
@@ -43,6 +51,7 @@ pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
         },
     };
     let data = &config.server.data;
+    create(data).map_err(|error| OpenError::Create { data: data.clone(), error })?;
     let options = RocksOptions {
         cache: usize::try_from(config.database.cache / 2).unwrap_or(usize::MAX),
         fsync: config.database.durability == Durability::Fsync,
@@ -53,6 +62,13 @@ pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
         store::OpenError::InUse(_) => OpenError::InUse { data: data.clone() },
         error => OpenError::Store { data: data.clone(), error },
     })
+}
+
+/// Makes the data folder, if it is not there, for this user only: messages and keys are in it.
+#[cfg(feature = "rocksdb")]
+fn create(data: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)
 }
 
 /// The store of the configuration's data folder: this build has none.
