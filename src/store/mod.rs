@@ -11,6 +11,8 @@ pub mod fsck;
 pub(crate) mod golden;
 pub mod keyspace;
 mod lane;
+pub mod migrate;
+mod migrations;
 pub mod position;
 pub mod schema;
 pub mod value;
@@ -113,6 +115,7 @@ impl Store {
     pub fn open_with(engine: impl Engine, options: OpenOptions) -> Result<Self, OpenError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
         let life = schema::begin(&*engine, options.accept_loss)?;
+        migrate::run(&*engine, life.schema, life.last, migrations::ALL)?;
         let news = Arc::new(News { horizon: AtomicU64::new(life.last.0), ..News::default() });
         let publish = Arc::clone(&news);
         let publish = Box::new(move |published: Published| publish.publish(&published));
@@ -122,7 +125,7 @@ impl Store {
             inner: Arc::new(Inner {
                 engine,
                 lane,
-                epoch: life.epoch,
+                epoch: life.schema.epoch,
                 news,
                 disk_reads,
                 counters: ReadCounters::default(),

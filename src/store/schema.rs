@@ -6,6 +6,7 @@ use super::{
     codec::Key,
     engine::{Durability, Engine, EngineError, Operation, ReadTier},
     keyspace::{Family, Keyspace, KeyspaceInfo},
+    migrate,
     position::Position,
     value::{Record, Value, from_bytes, to_bytes},
 };
@@ -29,7 +30,7 @@ const LAST_POSITION: Keyspace<(u8,), u64> =
     Keyspace::new(Family::Hot, 0xF1, "last_position", "0 → the last position; with every commit that has one");
 
 /// The keyspaces of the store itself.
-pub const KEYSPACES: &[KeyspaceInfo] = &[SCHEMA.info(), LAST_POSITION.info()];
+pub const KEYSPACES: &[KeyspaceInfo] = &[SCHEMA.info(), LAST_POSITION.info(), migrate::CURSOR.info()];
 
 /// How far positions jump when a new epoch begins: beyond all that an older life can have given out unseen.
 const JUMP: u64 = 1 << 32;
@@ -40,9 +41,19 @@ pub(super) fn last_position(position: Position) -> Operation {
     Operation::Put { family: Family::Hot, key, value: to_bytes(&position.0) }
 }
 
+/// The row that says what the schema is.
+pub(super) fn row(schema: &Schema) -> Operation {
+    Operation::Put { family: Family::Hot, key: SCHEMA.key_bytes(&(0_u8,)), value: to_bytes(schema) }
+}
+
+/// What a store says of itself; nothing if it is new.
+pub(super) fn stored(engine: &dyn Engine) -> Result<Option<Schema>, OpenError> {
+    read(engine, &SCHEMA)
+}
+
 /// What was found in a store, or put into a new one.
 pub(super) struct Life {
-    pub(super) epoch: u32,
+    pub(super) schema: Schema,
     pub(super) last: Position,
 }
 
@@ -72,6 +83,14 @@ pub enum OpenError {
         /// The last position that a client was told of.
         acknowledged: u64,
     },
+    /// An older release's store can't be made this one's.
+    #[error("the store can't be migrated ({name}): {why}")]
+    Migration {
+        /// Which migration.
+        name: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A row of the store's own is damaged.
     #[error("the store is damaged: {0}")]
     Damaged(super::DecodeError),
@@ -79,12 +98,12 @@ pub enum OpenError {
 
 /// Reads the life of a store, or begins one.
 pub(super) fn begin(engine: &dyn Engine, accept_loss: bool) -> Result<Life, OpenError> {
-    let schema: Option<Schema> = read(engine, &SCHEMA)?;
+    let schema = stored(engine)?;
     let last = Position(read(engine, &LAST_POSITION)?.unwrap_or(0));
     let acknowledged = engine.acknowledged();
     let schema = match schema {
         Some(Schema { version, .. }) if version > VERSION => return Err(OpenError::TooNew { found: version }),
-        Some(schema) if acknowledged <= last => return Ok(Life { epoch: schema.epoch, last }),
+        Some(schema) if acknowledged <= last => return Ok(Life { schema, last }),
         Some(schema) if accept_loss => Schema { epoch: schema.epoch.saturating_add(1), ..schema },
         None if acknowledged == Position::ZERO => Schema { version: VERSION, epoch: 1 },
         None if accept_loss => Schema { version: VERSION, epoch: 2 },
@@ -92,10 +111,8 @@ pub(super) fn begin(engine: &dyn Engine, accept_loss: bool) -> Result<Life, Open
     };
     let is_new = acknowledged == Position::ZERO;
     let last = if is_new { last } else { Position(acknowledged.max(last).0.saturating_add(JUMP)) };
-    let key = SCHEMA.key_bytes(&(0_u8,));
-    let row = Operation::Put { family: Family::Hot, key, value: to_bytes(&schema) };
-    engine.write(&[row, last_position(last)], Durability::Synced, last)?;
-    Ok(Life { epoch: schema.epoch, last })
+    engine.write(&[row(&schema), last_position(last)], Durability::Synced, last)?;
+    Ok(Life { schema, last })
 }
 
 fn read<K: Key, V: Value>(engine: &dyn Engine, keyspace: &Keyspace<K, V>) -> Result<Option<V>, OpenError>
