@@ -126,11 +126,21 @@ async fn registration_asks_for_authentication_first() {
     assert_eq!((asked.status, &asked.json["flows"]), (401, &json!([{"stages": ["m.login.dummy"]}])));
     let mut answered = body.clone();
     answered["auth"] = json!({"type": "m.login.dummy", "session": asked.json["session"]});
-    let mut other = answered.clone();
-    other["username"] = json!("mallory");
-    api.anonymous(Method::POST, "/v3/register", other).await.refused(403, "M_FORBIDDEN");
     api.anonymous(Method::POST, "/v3/register", answered.clone()).await.ok();
     api.anonymous(Method::POST, "/v3/register", answered).await.refused(400, "M_USER_IN_USE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_may_ask_for_the_flows_first_and_go_on_with_that_session() {
+    let api = Api::open();
+    let asked = api.anonymous(Method::POST, "/v3/register", json!({})).await;
+    assert_eq!(asked.status, 401);
+    let auth = json!({"type": "m.login.dummy", "session": asked.json["session"]});
+    let body = json!({"username": "alice", "password": password("alice"), "auth": auth});
+    let alice = token(&api.anonymous(Method::POST, "/v3/register", body).await.ok());
+    // The session serves nothing else.
+    let body = json!({"new_password": "another password", "auth": auth});
+    api.post("/v3/account/password", &alice, body).await.refused(403, "M_FORBIDDEN");
 }
 
 #[tokio::test(start_paused = true)]
