@@ -14,12 +14,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
-pub use self::running::{Parts, Server, routes};
-use self::{
-    listeners::{Listening, Sockets},
-    reload::Reload,
+pub use self::{
+    listeners::Listening,
+    running::{Parts, Server, routes},
     tls::TlsError,
 };
+use self::{listeners::Sockets, reload::Reload};
 use crate::{
     base::{clock::Clock, random::Random},
     config::{Config, RegistrationMode},
@@ -114,8 +114,18 @@ pub fn run(run: Run<'_>) -> Result<(), RunError> {
     })
 }
 
+/// Listens on the addresses of a server's configuration.
+///
+/// # Errors
+/// When one of them is taken, or the certificate can't be used.
+pub fn listen(server: &Server) -> Result<Listening, RunError> {
+    let config = &server.app().config;
+    let certificates = config.tls.as_ref().map(tls::Certificates::load).transpose()?;
+    Sockets::bind(&config.listeners)?.serve(server, certificates.as_ref())
+}
+
 /// Nothing new comes in, long polls end, what is under way is answered, and what it wrote is durable.
-async fn stop(server: &Server, listening: Listening) {
+pub async fn stop(server: &Server, listening: Listening) {
     tracing::info!("stopping");
     listening.refuse_more().await;
     server.app().shutdown.trigger();

@@ -110,35 +110,45 @@ fn count(
 async fn answer(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
     let _busy = request.conn_data::<Ticket>().map(Ticket::busy);
     let Shared { site, options } = &**shared;
-    let outgoing = read_and_dispatch(&request, payload, site, options).await;
+    let (outgoing, whole) = read_and_dispatch(&request, payload, site, options).await;
     let status = actix_web::http::StatusCode::from_u16(outgoing.status.as_u16());
     let mut response = HttpResponse::build(status.unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR));
     for (name, value) in &outgoing.headers {
         response.append_header((name.as_str(), value.as_bytes()));
     }
-    if site.app().shutdown.is_triggered() {
+    // What is left of a body that was refused is not read, so nothing can follow it. actix would wait for the rest.
+    if let (false, Some(ticket)) = (whole, request.conn_data::<Ticket>()) {
+        ticket.is_over();
+    }
+    if !whole || site.app().shutdown.is_triggered() {
         response.force_close();
     }
     response.body(outgoing.body)
 }
 
-async fn read_and_dispatch(request: &HttpRequest, payload: Payload, site: &Site, options: &SocketOptions) -> Outgoing {
+/// The answer, and whether the request was read to its end.
+async fn read_and_dispatch(
+    request: &HttpRequest,
+    payload: Payload,
+    site: &Site,
+    options: &SocketOptions,
+) -> (Outgoing, bool) {
     let path = request.uri().path();
     let headers = headers(request);
     let peer = peer(request, &headers, options);
     let Ok(method) = Method::from_bytes(request.method().as_str().as_bytes()) else {
-        return site.refuse(&Method::GET, path, peer, Refusal::wrong_method());
+        return (site.refuse(&Method::GET, path, peer, Refusal::wrong_method()), false);
     };
     let read = read_body(&headers, payload, site.body_limit());
     let refusal = match tokio::time::timeout(options.body_timeout, read).await {
         Ok(Ok(body)) => {
             let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));
-            return site.dispatch(Incoming { method, path, query, headers, body, peer }).await;
+            return (site.dispatch(Incoming { method, path, query, headers, body, peer }).await, true);
         }
         Ok(Err(refusal)) => refusal,
         Err(_) => Refusal::custom(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body took too long"),
     };
-    site.refuse(&method, path, peer, refusal)
+    (site.refuse(&method, path, peer, refusal), false)
 }
 
 /// Reads a body as far as the limit, and refuses it before reading when its length is announced.

@@ -1,29 +1,31 @@
 //! The body of a request, before anybody reads it: JSON in UTF-8, of bounded depth, that can be written again.
 
-use super::{Parts, error::Refusal};
+use super::error::Refusal;
 
 /// How deep arrays and objects may nest. What a client sends comes back inside other JSON (an event in a `/sync` is eight
 /// levels down), and readers give up at 128.
 const DEEPEST: usize = 100;
 
-/// The body if it is a JSON object or empty, and fit to be kept as it came.
+/// A body without the space around it, if it is a JSON object or empty, and fit to be kept as it came.
 ///
 /// ruma's types keep parts of a body as they are, and neither count depth there nor look into escapes; serde would read
 /// an array as a struct too, field by field.
-pub(super) fn checked(parts: &Parts) -> Result<&[u8], Refusal> {
-    let body = parts.body.trim_ascii();
-    // None at all is an empty object: not all of ruma's types read it so.
-    let Some(first) = body.first() else { return Ok(b"{}") };
+///
+/// # Errors
+/// 400 `M_NOT_JSON` or `M_BAD_JSON`.
+pub fn json_object(body: &[u8]) -> Result<&[u8], Refusal> {
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return Ok(body);
+    }
     if std::str::from_utf8(body).is_err() {
         return Err(Refusal::not_json("The body is not UTF-8"));
     }
-    match first {
-        b'{' => scan(body).map(|()| body),
-        _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-            Err(Refusal::bad_json("The body must be a JSON object"))
-        }
-        _ => Err(Refusal::not_json("The body is not JSON")),
+    scan(body)?;
+    if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        return Err(Refusal::not_json(format!("The body is not JSON: {error}")));
     }
+    if body.first() == Some(&b'{') { Ok(body) } else { Err(Refusal::bad_json("The body must be a JSON object")) }
 }
 
 /// Looks at depth and at escapes of half characters; the parser finds everything else.

@@ -5,7 +5,7 @@ use ruma::api::{
     error::{DeserializationError, FromHttpRequestError},
 };
 
-use super::{Parts, body, error::Refusal};
+use super::{Parts, body::json_object, error::Refusal};
 
 /// A request that no type of ruma's fits: for endpoints beside the specification, and where ruma's type is stricter or
 /// laxer than it.
@@ -33,13 +33,13 @@ impl RawRequest {
 
     /// The body, if it is a JSON object that is fit to be kept: in UTF-8, of bounded depth. None at all is an empty one.
     pub fn object(&self) -> Result<&[u8], Refusal> {
-        body::checked(&self.parts)
+        json_object(&self.parts.body)
     }
 }
 
 /// Reads a request of ruma's type.
 pub(super) fn typed<R: IncomingRequest>(parts: &Parts, args: &[&str]) -> Result<R, Refusal> {
-    let mut request = http::Request::new(body::checked(parts)?);
+    let mut request = http::Request::new(json_object(&parts.body)?);
     // Not the method that came: a `HEAD` is read as the `GET` that it stands for.
     *request.method_mut() = R::METHOD;
     *request.headers_mut() = parts.headers.clone();

@@ -24,6 +24,7 @@ use ::http::{HeaderMap, Method};
 use bytes::Bytes;
 
 pub use self::{
+    body::json_object,
     caller::{Caller, CallerKind},
     dispatch::Site,
     error::Refusal,

@@ -24,7 +24,7 @@ const BACKLOG: i32 = 1_024;
 /// A peer that takes nothing of what it is sent is cut off after this.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often idle connections are looked for.
-const WATCH: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(1);
 /// The longest time from the last answer to a finished stop.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -36,7 +36,7 @@ pub(super) struct Sockets {
 }
 
 /// Sockets on which requests are answered.
-pub(super) struct Listening {
+pub struct Listening {
     addresses: Vec<String>,
     servers: Vec<ServerHandle>,
     connections: Connections,
@@ -101,7 +101,7 @@ impl Listening {
     }
 
     /// Where clients come in, as URLs.
-    pub(super) fn addresses(&self) -> Vec<String> {
+    pub fn addresses(&self) -> Vec<String> {
         self.addresses.clone()
     }
 

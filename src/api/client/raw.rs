@@ -5,30 +5,23 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, value::RawValue};
 
-use crate::http::{Caller, RawRequest, Refusal};
+use crate::http::{Caller, RawRequest, Refusal, json_object};
 
-/// A JSON object as a `T`; an empty body is an empty object. serde would read an array as a struct too, field by field.
+/// A JSON object as a `T`; an empty body is an empty object. Of a key that is there twice, the last one counts.
 pub(in crate::api) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let json = if body.is_empty() { Json::Object(Map::new()) } else { checked(body)? };
+    let json = match json_object(body)? {
+        [] => Json::Object(Map::new()),
+        body => serde_json::from_slice(body).map_err(|error| Refusal::not_json(error.to_string()))?,
+    };
     serde_json::from_value(json).map_err(|error| match error.to_string() {
         message if message.contains("missing field") => Refusal::missing_param(message),
         message => Refusal::bad_json(message),
     })
 }
 
-/// A JSON object as it came. All of it was read once: what is kept as it came and handed out again must be JSON that
-/// everybody can read, of bounded depth and without lone surrogates.
+/// A JSON object as it came, fit to be kept and handed out again.
 pub(super) fn object(body: &[u8]) -> Result<Box<RawValue>, Refusal> {
-    checked(body)?;
-    serde_json::from_slice(body).map_err(|_| Refusal::not_json("The body is not JSON"))
-}
-
-fn checked(body: &[u8]) -> Result<Json, Refusal> {
-    match serde_json::from_slice(body) {
-        Ok(json @ Json::Object(_)) => Ok(json),
-        Ok(_) => Err(Refusal::bad_json("The body must be a JSON object")),
-        Err(_) => Err(Refusal::not_json("The body is not JSON")),
-    }
+    serde_json::from_slice(json_object(body)?).map_err(|_| Refusal::not_json("The body is not JSON"))
 }
 
 /// The user of the path, who must be the caller.

@@ -7,6 +7,7 @@ mod create_room;
 mod devices;
 mod directory;
 mod filters;
+mod hostile_http;
 mod membership;
 mod messages;
 mod profile;

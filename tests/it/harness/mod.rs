@@ -69,6 +69,11 @@ impl TestServer {
         Self::over(self.disk.clone(), Arc::clone(&self.config), self.seed + 1)
     }
 
+    /// The server itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// What handlers work on.
     pub fn app(&self) -> &App {
         self.server.app()
@@ -98,22 +103,22 @@ impl TestServer {
 
     /// A `GET` below `/_matrix/client`.
     pub fn get(&self, target: &str) -> Request<'_> {
-        self.request(Method::GET, client(target))
+        self.request(Method::GET, client_path(target))
     }
 
     /// A `PUT` below `/_matrix/client`.
     pub fn put(&self, target: &str) -> Request<'_> {
-        self.request(Method::PUT, client(target))
+        self.request(Method::PUT, client_path(target))
     }
 
     /// A `POST` below `/_matrix/client`.
     pub fn post(&self, target: &str) -> Request<'_> {
-        self.request(Method::POST, client(target))
+        self.request(Method::POST, client_path(target))
     }
 
     /// A `DELETE` below `/_matrix/client`.
     pub fn delete(&self, target: &str) -> Request<'_> {
-        self.request(Method::DELETE, client(target))
+        self.request(Method::DELETE, client_path(target))
     }
 
     /// Registers `name` on a device `FIRST`, with the password that [`password`] gives.
@@ -243,7 +248,8 @@ impl Answer {
     }
 }
 
-fn client(target: &str) -> String {
+/// A path below `/_matrix/client`.
+pub fn client_path(target: &str) -> String {
     format!("/_matrix/client{target}")
 }
 
