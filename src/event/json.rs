@@ -1,7 +1,15 @@
 //! Canonical JSON (appendices, "Canonical JSON"): the one form that is hashed and signed.
 
-use ruma::canonical_json::{CanonicalJsonObject, CanonicalJsonValue};
-use serde::Serialize;
+use std::fmt;
+
+use ruma::{
+    Int,
+    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
+};
+use serde::{
+    Deserialize, Serialize,
+    de::{Deserializer, Error, MapAccess, SeqAccess, Visitor},
+};
 use thiserror::Error;
 
 /// Why bytes are not canonical JSON's data model.
@@ -21,7 +29,7 @@ pub enum JsonError {
 /// written anew from the result. Nesting is bounded by the parser (128 levels).
 pub fn parse(bytes: &[u8]) -> Result<CanonicalJsonObject, JsonError> {
     let invalid = |error: serde_json::Error| JsonError::Invalid(error.to_string());
-    let value: CanonicalJsonValue = match without_negative_zero(bytes) {
+    let Tree(value) = match without_negative_zero(bytes) {
         Some(mended) => serde_json::from_slice(&mended).map_err(invalid)?,
         None => serde_json::from_slice(bytes).map_err(invalid)?,
     };
@@ -41,6 +49,69 @@ pub fn to_text(value: &(impl Serialize + ?Sized)) -> String {
     // INVARIANT: the data model holds nothing that JSON cannot say, and writing to a vector does not fail.
     #[expect(clippy::expect_used, reason = "the invariant above")]
     serde_json::to_string(value).expect("canonical data is always JSON")
+}
+
+/// A value that canonical JSON can say, read without a detour (ruma's own reading builds serde's tree first).
+struct Tree(CanonicalJsonValue);
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(Tree)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = CanonicalJsonValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("canonical JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(CanonicalJsonValue::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(CanonicalJsonValue::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        Int::try_from(value).map(CanonicalJsonValue::Integer).map_err(E::custom)
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        Int::try_from(value).map(CanonicalJsonValue::Integer).map_err(E::custom)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Err(E::custom(format_args!("{value} is no integer within ±(2⁵³ − 1)")))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(CanonicalJsonValue::String(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Self::Value, E> {
+        Ok(CanonicalJsonValue::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Tree(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(CanonicalJsonValue::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut object = CanonicalJsonObject::new();
+        while let Some((key, Tree(value))) = members.next_entry()? {
+            object.insert(key, value);
+        }
+        Ok(CanonicalJsonValue::Object(object))
+    }
 }
 
 /// `-0` is the integer zero; parsers of JSON make a float of it. Replaces it by `0` where it is a whole number token.

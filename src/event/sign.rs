@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ruma::{
-    ServerName,
+    ServerName, SigningKeyAlgorithm,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
+    signatures::{self, Ed25519KeyPair, KeyPair as _},
 };
 use thiserror::Error;
 
@@ -18,7 +17,14 @@ use super::{
     version::Rules,
 };
 
+/// What stands before the 32 bytes of a seed in a PKCS#8 document of an Ed25519 key (RFC 8410).
+const PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
 /// A server's own Ed25519 key.
+///
+/// Of the two implementations at hand, that of `ed25519-dalek` (in `ruma-signatures`) takes half the time of ring's to sign
+/// and to verify.
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     key_id: String,
@@ -39,7 +45,9 @@ impl SigningKey {
         if version.is_empty() || !version.chars().all(well_named) {
             return Err(KeyError(format!("`{version}` is no key version: letters, digits and `_` are allowed")));
         }
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|error| KeyError(error.to_string()))?;
+        let document = [&PKCS8[..], &seed[..]].concat();
+        let pair =
+            Ed25519KeyPair::from_der(&document, version.to_owned()).map_err(|error| KeyError(error.to_string()))?;
         let key_id = format!("{ALGORITHM}:{version}");
         Ok(Self { pair, key_id, server_name: server_name.as_str().to_owned() })
     }
@@ -51,8 +59,7 @@ impl SigningKey {
 
     /// What others check its signatures with.
     pub fn public_key(&self) -> [u8; 32] {
-        // INVARIANT: a public key of Ed25519 has 32 bytes.
-        self.pair.public_key().as_ref().try_into().unwrap_or_default()
+        self.pair.public_key()
     }
 
     /// The server that it signs for.
@@ -62,12 +69,12 @@ impl SigningKey {
 
     /// Signs bytes: a signature of 64 bytes.
     pub fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
-        self.pair.sign(message).as_ref().to_vec()
+        self.pair.sign(message).as_bytes().to_vec()
     }
 
     /// Signs bytes: a signature in unpadded base64.
     pub fn sign_text(&self, message: &[u8]) -> String {
-        STANDARD_NO_PAD.encode(self.pair.sign(message))
+        self.pair.sign(message).base64()
     }
 
     /// Adds a signature to an object that is no event.
@@ -89,6 +96,11 @@ impl SigningKey {
         entry(signatures, &self.server_name)?.insert(self.key_id.clone(), signature);
         Ok(())
     }
+}
+
+/// Whether a signature of a message is by this public key.
+pub(super) fn is_signed(message: &[u8], signature: &[u8], public_key: &[u8]) -> bool {
+    signatures::verify_canonical_json_bytes(&SigningKeyAlgorithm::Ed25519, public_key, signature, message).is_ok()
 }
 
 fn entry<'o>(object: &'o mut CanonicalJsonObject, key: &str) -> Result<&'o mut CanonicalJsonObject, HashError> {

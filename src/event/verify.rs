@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use ruma::{OwnedServerName, signatures::PublicKeyMap};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,6 +14,7 @@ use super::{
     members::{Member, members, value_of},
     pdu::Pdu,
     redact::{essential, redact_pdu},
+    sign::is_signed,
     version::Rules,
 };
 
@@ -109,16 +109,18 @@ fn check_server(
         signatures.get(server).and_then(|signatures| serde_json::from_str(signatures.get()).ok());
     let of_server = of_server.ok_or_else(|| SignatureError(format!("{server} has not signed")))?;
     let known = keys.get(server).ok_or_else(|| SignatureError(format!("no key of {server} is known")))?;
-    let mut is_signed = false;
+    let mut has_signed = false;
     for (key_id, signature) in of_server {
         let Some(key) = known.get(&key_id).filter(|_| key_id.starts_with("ed25519:")) else { continue };
         let wrong = || SignatureError(format!("the signature of {server} by {key_id} is wrong"));
         let signature: String = serde_json::from_str(signature.get()).map_err(|_| wrong())?;
         let signature = LENIENT_BASE64.decode(signature).map_err(|_| wrong())?;
-        UnparsedPublicKey::new(&ED25519, key.as_bytes()).verify(signed, &signature).map_err(|_| wrong())?;
-        is_signed = true;
+        if !is_signed(signed, &signature, key.as_bytes()) {
+            return Err(wrong());
+        }
+        has_signed = true;
     }
-    if is_signed { Ok(()) } else { Err(SignatureError(format!("{server} has not signed by a key that is known"))) }
+    if has_signed { Ok(()) } else { Err(SignatureError(format!("{server} has not signed by a key that is known"))) }
 }
 
 fn is_content_hash_right(members: &[Member<'_>]) -> Result<bool, SignatureError> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use ring::signature::{ED25519, UnparsedPublicKey};
 use ruma::UserId;
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use crate::event::{
     members::without_signatures,
     pdu::Pdu,
     power::creator,
+    sign::is_signed,
 };
 
 impl<S: Fn(&str, &str) -> Option<Pdu>> Judge<'_, S> {
@@ -161,7 +161,5 @@ fn is_signed_by_any(signed: &str, keys: &[Vec<u8>]) -> bool {
         .flatten()
         .filter(|(key_id, _)| key_id.starts_with("ed25519:"))
         .filter_map(|(_, signature)| LENIENT_BASE64.decode(signature.as_str()?).ok())
-        .any(|signature| {
-            keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok())
-        })
+        .any(|signature| keys.iter().any(|key| is_signed(message.as_bytes(), &signature, key)))
 }
