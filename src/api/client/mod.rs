@@ -8,6 +8,7 @@ mod devices;
 mod directory;
 mod features;
 mod filters;
+mod initial_sync;
 pub(super) mod login;
 mod members;
 mod membership;
@@ -38,6 +39,7 @@ pub fn routes(routes: &mut Routes) {
     devices::routes(routes);
     directory::routes(routes);
     filters::routes(routes);
+    initial_sync::routes(routes);
     login::routes(routes);
     members::routes(routes);
     membership::routes(routes);

@@ -176,3 +176,49 @@ async fn anybody_peeks_into_what_is_world_readable() {
     assert_eq!(api.event(&bob, &room, &message).await["content"]["body"], "hello");
     api.get(&path(&room, "messages?dir=b"), &bob).await.refused(403, "M_FORBIDDEN");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peek_shows_the_room_at_once() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let open = json!([{"type": "m.room.history_visibility", "content": {"history_visibility": "world_readable"}}]);
+    let room = api.create_room(&alice, json!({"initial_state": open, "visibility": "public"})).await;
+    for number in 0..5 {
+        api.say(&alice, &room, &number.to_string()).await;
+    }
+    let peek = api.get(&path(&room, "initialSync?limit=3"), &bob).await.ok();
+    assert_eq!(super::rooms::bodies(peek["messages"]["chunk"].as_array().unwrap()), ["2", "3", "4"]);
+    assert_eq!((&peek["room_id"], &peek["visibility"]), (&json!(room), &json!("public")));
+    assert_eq!(peek.get("membership"), None);
+    assert_eq!(peek["state"].as_array().unwrap().len(), 6);
+    let start = peek["messages"]["start"].as_str().unwrap();
+    let back = api.get(&path(&room, &format!("messages?dir=b&limit=2&from={start}")), &bob).await.ok();
+    assert_eq!(super::rooms::bodies(back["chunk"].as_array().unwrap()), ["1", "0"]);
+    assert_eq!(api.get(&path(&room, "initialSync"), &alice).await.ok()["membership"], "join");
+    let closed = api.create_room(&alice, json!({})).await;
+    api.get(&path(&closed, "initialSync"), &bob).await.refused(403, "M_FORBIDDEN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_are_let_in_where_they_may() {
+    let api = Api::configured("[registration]\nmode = \"open\"\nguests = true\n");
+    let alice = api.register("alice").await;
+    let answer = api.anonymous(http::Method::POST, "/v3/register?kind=guest", json!({})).await.ok();
+    let guest = super::api::token(&answer);
+    let user_id = answer["user_id"].as_str().unwrap();
+    let open = json!([{"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}]);
+    let room = api.create_room(&alice, json!({"preset": "public_chat", "initial_state": open})).await;
+    let closed = api.public_room(&alice).await;
+    api.post(&path(&closed, "join"), &guest, json!({})).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+    let by_state = path(&closed, &format!("state/m.room.member/{user_id}"));
+    api.put(&by_state, &guest, json!({"membership": "join"})).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+    api.join(&guest, &room).await;
+    api.say(&guest, &room, "hello").await;
+    api.get(&path(&room, "messages?dir=b"), &guest).await.ok();
+    api.post("/v3/createRoom", &guest, json!({})).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+    let user = json!({"user_id": "@alice:localhost"});
+    for act in ["invite", "kick", "ban", "unban"] {
+        api.post(&path(&room, act), &guest, user.clone()).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+    }
+    api.leave(&guest, &room).await;
+}
