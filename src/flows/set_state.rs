@@ -71,7 +71,8 @@ fn check(
     let is_member = state.kind == "m.room.member";
     let joined = reader.user_room(view, user_id, room)?.is_some_and(|row| row.membership == Membership::Join);
     // Who is not in the room may still change their own membership.
-    if !joined && (!is_member || state.state_key != user_id.as_str()) {
+    let is_own = is_member && state.state_key == user_id.as_str();
+    if !joined && !is_own {
         return Err(RoomError::NotInRoom);
     }
     let current = reader.state_event(view, room, head.root, &state.kind, &state.state_key)?;

@@ -7,6 +7,8 @@ pub mod directory;
 pub mod events;
 pub mod filter;
 pub mod format;
+#[cfg(test)]
+mod golden;
 mod handle;
 mod keys;
 pub mod members;
