@@ -93,10 +93,9 @@ fn entry(reader: &Reader, view: &View<'_>, room: RoomNo, head: &Head) -> Result<
         state.get(at).and_then(Option::as_ref).map(|event| event.content())
     };
     let text = |kind: &str, field: &str| content::text(of(kind)?, field);
-    let servers = reader.servers(view, room)?;
     Ok(Entry {
         room_id: head.room_id.to_string(),
-        joined: servers.iter().map(|(_, server)| u64::from(server.joined_users)).sum(),
+        joined: u64::from(head.joined_members),
         name: text("m.room.name", "name"),
         topic: text("m.room.topic", "topic"),
         canonical_alias: text("m.room.canonical_alias", "alias"),

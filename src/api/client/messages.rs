@@ -194,12 +194,14 @@ fn state_at(
 ) -> Result<Vec<Event>, ReadError> {
     let root: Root = last.meta.root_before;
     let mut state = BTreeMap::new();
-    for chunk in reader.state(view, room, root)?.chunks(CHUNK) {
-        let wanted: Vec<_> = chunk.iter().map(|(_, seq)| (room, *seq)).collect();
-        for event in reader.events(view, &wanted)?.into_iter().flatten() {
-            if filter.lazy_load_members && event.kind == "m.room.member" {
-                continue;
-            }
+    let seqs: Vec<_> = if filter.lazy_load_members {
+        let entries = reader.state_but_type(view, room, root, "m.room.member")?;
+        entries.into_iter().map(|(_, seq)| (room, seq)).collect()
+    } else {
+        reader.state(view, room, root)?.into_iter().map(|(_, seq)| (room, seq)).collect()
+    };
+    for chunk in seqs.chunks(CHUNK) {
+        for event in reader.events(view, chunk)?.into_iter().flatten() {
             state.insert((event.kind.clone(), event.state_key.clone()), event);
         }
     }
