@@ -85,7 +85,7 @@ impl Source {
 
     /// What it names of this crate, outside of tests.
     pub fn names_of_ours(&self) -> BTreeSet<Named> {
-        self.names().into_iter().filter_map(|named| self.from_root(named)).collect()
+        self.names().into_iter().filter_map(|named| self.as_from_root(named)).collect()
     }
 
     /// What it names of other crates, outside of tests.
@@ -101,7 +101,7 @@ impl Source {
     }
 
     /// `crate::a::b` and `super::super::a::b` as `a::b`; `None` for what is nearer.
-    fn from_root(&self, named: Named) -> Option<Named> {
+    fn as_from_root(&self, named: Named) -> Option<Named> {
         let ups = named.iter().take_while(|segment| *segment == "super").count();
         match named.first()?.as_str() {
             "crate" | "myelin" => Some(named[1..].to_vec()),

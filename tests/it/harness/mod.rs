@@ -116,11 +116,6 @@ impl TestServer {
         self.request(Method::POST, client_path(target))
     }
 
-    /// A `DELETE` below `/_matrix/client`.
-    pub fn delete(&self, target: &str) -> Request<'_> {
-        self.request(Method::DELETE, client_path(target))
-    }
-
     /// Registers `name` on a device `FIRST`, with the password that [`password`] gives.
     pub async fn register_user(&self, name: &str) -> TestUser {
         let body = json!({
