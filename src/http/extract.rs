@@ -39,7 +39,12 @@ impl RawRequest {
 
 /// Reads a request of ruma's type.
 pub(super) fn typed<R: IncomingRequest>(parts: &Parts, args: &[&str]) -> Result<R, Refusal> {
-    let mut request = http::Request::new(json_object(&parts.body)?);
+    let body = match json_object(&parts.body)? {
+        // None at all is an empty object, also for those of ruma's types that do not read it so.
+        [] => b"{}",
+        body => body,
+    };
+    let mut request = http::Request::new(body);
     // Not the method that came: a `HEAD` is read as the `GET` that it stands for.
     *request.method_mut() = R::METHOD;
     *request.headers_mut() = parts.headers.clone();
