@@ -16,7 +16,7 @@ use thiserror::Error;
 pub use self::keys::KEYSPACES;
 use self::{
     lazy_members::LazyMembers,
-    subscriber::{Subscribers, Touched},
+    subscriber::{Subscribers, Telling, Touched},
 };
 use crate::{
     base::{clock::Clock, random::Random, shutdown::Shutdown, tasks::Tasks},
@@ -104,26 +104,30 @@ impl fmt::Debug for Sync {
 
 /// Tells the subscribers what a commit touches. Runs in the commit lane: no reads, nothing that waits.
 fn tell(subscribers: &Subscribers, published: &Published) {
-    let position = published.position;
-    for touch in published.touches.iter().filter_map(|touch| touch.downcast_ref::<Touch>()) {
-        match (&touch.entry.subject, touch.entry.stream) {
-            (Subject::Room(room), _) => {
-                let member = touch.delivery.as_deref().and_then(|delivery| {
-                    let user_id = delivery.change.as_ref().filter(|change| change.key.kind == "m.room.member")?;
-                    Some((&user_id.key.state_key, content::text(delivery.event.content(), "membership")?))
-                });
-                if let Some((user_id, membership)) = member {
-                    // Who left learns of it as well; who joins must be listening before the room is touched.
-                    subscribers.touch_user(user_id, position, Touched::Room(*room));
-                    subscribers.set_joined(user_id, *room, membership == "join");
-                }
-                subscribers.touch_room(*room, position, Touched::Room(*room));
-            }
-            (Subject::User(user_id), Stream::Membership) => {
-                subscribers.touch_user(user_id.as_str(), position, Touched::Room(RoomNo(touch.entry.reference)));
-            }
-            (Subject::User(user_id), _) => subscribers.touch_user(user_id.as_str(), position, Touched::User),
+    subscribers.tell(published.position, |telling| {
+        for touch in published.touches.iter().filter_map(|touch| touch.downcast_ref::<Touch>()) {
+            tell_of(subscribers, telling, touch);
         }
+    });
+}
+
+fn tell_of(subscribers: &Subscribers, telling: &mut Telling<'_>, touch: &Touch) {
+    match (&touch.entry.subject, touch.entry.stream) {
+        (Subject::Room(room), _) => {
+            let member = touch.delivery.as_deref().and_then(|delivery| {
+                let user_id = delivery.change.as_ref().filter(|change| change.key.kind == "m.room.member")?;
+                Some((&user_id.key.state_key, content::text(delivery.event.content(), "membership")?))
+            });
+            if let Some((user_id, membership)) = member {
+                // Who left learns of it as well; who joins must be listening before the room is touched.
+                telling.touch_user(user_id, Touched::Room(*room));
+                subscribers.set_joined(user_id, *room, membership == "join");
+            }
+            telling.touch_room(*room, Touched::Room(*room));
+        }
+        (Subject::User(user_id), Stream::Membership) => {
+            telling.touch_user(user_id.as_str(), Touched::Room(RoomNo(touch.entry.reference)));
+        }
+        (Subject::User(user_id), _) => telling.touch_user(user_id.as_str(), Touched::User),
     }
-    subscribers.reached(position);
 }

@@ -108,25 +108,22 @@ impl Subscribers {
         Ok(subscriber)
     }
 
-    /// A room was touched at `position`: its online members learn it.
-    pub fn touch_room(&self, room: RoomNo, position: Position, what: Touched) {
-        let online = self.online.lock();
-        let Some(members) = online.rooms.get(&room) else { return };
-        for subscriber in members.iter().filter_map(|user| online.users.get(user.as_ref())) {
-            subscriber.touch(position, what);
-        }
-    }
-
-    /// Something of a user's own was touched at `position`.
-    pub fn touch_user(&self, user_id: &str, position: Position, what: Touched) {
-        if let Some(subscriber) = self.online.lock().users.get(user_id) {
-            subscriber.touch(position, what);
+    /// Tells whoever is concerned what a commit at `position` touched.
+    ///
+    /// Nobody is woken before all of it is told and the position is reached: who looks at once, and finds that what woke
+    /// them lies ahead of what may be read, would wait on and never be woken for it again.
+    pub fn tell(&self, position: Position, touches: impl FnOnce(&mut Telling<'_>)) {
+        let mut telling = Telling { all: self, position, concerned: Vec::new() };
+        touches(&mut telling);
+        self.reached(position);
+        for subscriber in telling.concerned {
+            subscriber.notify.notify_waiters();
         }
     }
 
     /// Who is typing in a room changed.
     pub fn touch_typing(&self, room: RoomNo) {
-        self.touch_room(room, self.position(), Touched::Ephemeral(room));
+        self.tell(self.position(), |telling| telling.touch_room(room, Touched::Ephemeral(room)));
     }
 
     /// Everything up to `position` has been told.
@@ -156,6 +153,34 @@ impl Subscribers {
     /// How many users are online.
     pub fn online(&self) -> usize {
         self.online.lock().users.len()
+    }
+}
+
+/// What one commit touches, while it is told.
+#[derive(Debug)]
+pub struct Telling<'a> {
+    all: &'a Subscribers,
+    position: Position,
+    concerned: Vec<Arc<Subscriber>>,
+}
+
+impl Telling<'_> {
+    /// A room was touched: its online members learn it.
+    pub fn touch_room(&mut self, room: RoomNo, what: Touched) {
+        let online = self.all.online.lock();
+        let Some(members) = online.rooms.get(&room) else { return };
+        for subscriber in members.iter().filter_map(|user| online.users.get(user.as_ref())) {
+            subscriber.touch(self.position, what);
+            self.concerned.push(Arc::clone(subscriber));
+        }
+    }
+
+    /// Something of a user's own was touched.
+    pub fn touch_user(&mut self, user_id: &str, what: Touched) {
+        if let Some(subscriber) = self.all.online.lock().users.get(user_id) {
+            subscriber.touch(self.position, what);
+            self.concerned.push(Arc::clone(subscriber));
+        }
     }
 }
 
@@ -193,25 +218,21 @@ impl Online {
 }
 
 impl Subscriber {
+    /// Remembers a touch; whoever tells of it wakes the waiting ones afterwards.
     fn touch(&self, position: Position, what: Touched) {
         if what == Touched::User {
             *self.matcher.lock() = None;
         }
-        {
-            let mut ring = self.ring.lock();
-            if matches!(what, Touched::Ephemeral(_)) || ring.touches.back() == Some(&(position, what)) {
-                drop(ring);
-                self.notify.notify_waiters();
-                return;
-            }
-            if ring.touches.len() == RING
-                && let Some((dropped, _)) = ring.touches.pop_front()
-            {
-                ring.complete_since = ring.complete_since.max(dropped);
-            }
-            ring.touches.push_back((position, what));
+        let mut ring = self.ring.lock();
+        if matches!(what, Touched::Ephemeral(_)) || ring.touches.back() == Some(&(position, what)) {
+            return;
         }
-        self.notify.notify_waiters();
+        if ring.touches.len() == RING
+            && let Some((dropped, _)) = ring.touches.pop_front()
+        {
+            ring.complete_since = ring.complete_since.max(dropped);
+        }
+        ring.touches.push_back((position, what));
     }
 
     /// What was touched behind `since`, each thing once; `None` if the ring does not reach back that far.
@@ -247,7 +268,11 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        future::Future as _,
+        task::{Context, Wake, Waker},
+    };
 
     use super::*;
 
@@ -260,7 +285,7 @@ mod tests {
     async fn only_members_are_touched() {
         let all = Subscribers::default();
         let (alice, bob) = (subscribe(&all, "@alice:a", 1, &[1, 2]), subscribe(&all, "@bob:a", 1, &[2]));
-        all.touch_room(RoomNo(1), Position(5), Touched::Room(RoomNo(1)));
+        all.tell(Position(5), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
         assert_eq!(alice.touched_since(Position(1)), Some(vec![Touched::Room(RoomNo(1))]));
         assert_eq!(bob.touched_since(Position(1)), Some(vec![]));
         assert_eq!(alice.touched_since(Position(5)), Some(vec![]));
@@ -272,9 +297,9 @@ mod tests {
         let all = Subscribers::default();
         let alice = subscribe(&all, "@alice:a", 1, &[]);
         all.set_joined("@alice:a", RoomNo(7), true);
-        all.touch_room(RoomNo(7), Position(2), Touched::Room(RoomNo(7)));
+        all.tell(Position(2), |telling| telling.touch_room(RoomNo(7), Touched::Room(RoomNo(7))));
         all.set_joined("@alice:a", RoomNo(7), false);
-        all.touch_room(RoomNo(7), Position(3), Touched::Room(RoomNo(7)));
+        all.tell(Position(3), |telling| telling.touch_room(RoomNo(7), Touched::Room(RoomNo(7))));
         assert_eq!(alice.touched_since(Position(2)), Some(vec![]));
         assert_eq!(alice.touched_since(Position(1)), Some(vec![Touched::Room(RoomNo(7))]));
     }
@@ -284,10 +309,33 @@ mod tests {
         let all = Subscribers::default();
         let alice = subscribe(&all, "@alice:a", 0, &[1]);
         for position in 1..=RING as u64 + 1 {
-            all.touch_room(RoomNo(1), Position(position), Touched::Room(RoomNo(1)));
+            all.tell(Position(position), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
         }
         assert_eq!(alice.touched_since(Position(0)), None);
         assert!(alice.touched_since(Position(1)).is_some());
+    }
+
+    /// Notes what could be read when it was woken.
+    struct Woken {
+        all: Subscribers,
+        readable: AtomicU64,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.readable.store(self.all.position().0, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_woken_can_read_what_woke_them() {
+        let woken = Arc::new(Woken { all: Subscribers::default(), readable: AtomicU64::new(0) });
+        let alice = subscribe(&woken.all, "@alice:a", 0, &[1]);
+        let mut waiting = std::pin::pin!(alice.touched());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        woken.all.tell(Position(7), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
+        assert_eq!(woken.readable.load(Ordering::Relaxed), 7);
     }
 
     #[tokio::test]
@@ -296,7 +344,7 @@ mod tests {
         let alice = subscribe(&all, "@alice:a", 0, &[]);
         let mut waiting = std::pin::pin!(alice.touched());
         waiting.as_mut().enable();
-        all.touch_user("@alice:a", Position(1), Touched::User);
+        all.tell(Position(1), |telling| telling.touch_user("@alice:a", Touched::User));
         waiting.await;
     }
 }
