@@ -76,3 +76,33 @@ fn read(tls: &Tls, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> 
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, error))?;
     Ok(CertifiedKey::from_der(chain, key, provider)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn write(folder: &Path) -> Vec<u8> {
+        let made = rcgen::generate_simple_self_signed(vec!["a.b".to_owned()]).unwrap();
+        std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().to_vec()
+    }
+
+    #[test]
+    fn a_reload_takes_the_new_certificate_or_keeps_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let first = write(folder.path());
+        let certificates = Certificates::load(&tls).unwrap();
+        let served = || certificates.0.key.load().cert[0].to_vec();
+        assert_eq!(served(), first);
+        let second = write(folder.path());
+        certificates.reload(&tls).unwrap();
+        assert_eq!(served(), second);
+        std::fs::write(&tls.key, "no key").unwrap();
+        assert!(certificates.reload(&tls).is_err());
+        assert_eq!(served(), second);
+    }
+}

@@ -16,5 +16,6 @@ mod event;
 mod golden;
 mod graph;
 mod harness;
+mod server;
 mod store;
 mod sync;

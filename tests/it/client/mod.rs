@@ -6,6 +6,7 @@ mod api;
 mod create_room;
 mod devices;
 mod directory;
+mod discovery;
 mod filters;
 mod hostile_http;
 mod membership;
