@@ -17,6 +17,7 @@ pub mod pdu;
 pub mod power;
 pub mod redact;
 pub mod resolve;
+pub mod server_acl;
 pub mod sign;
 pub mod verify;
 pub mod version;
