@@ -102,11 +102,14 @@ pub struct OpenOptions {
     pub driver: Driver,
     /// Open although acknowledged commits are missing, and begin a new epoch.
     pub accept_loss: bool,
+    /// This is an older copy that was put back: begin a new epoch, since what was given out after it was made is not in
+    /// it.
+    pub restored: bool,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { driver: Driver::Inline, accept_loss: false }
+        Self { driver: Driver::Inline, accept_loss: false, restored: false }
     }
 }
 
@@ -114,7 +117,7 @@ impl Store {
     /// A store over `engine`: what was in it, or a new one.
     pub fn open_with(engine: impl Engine, options: OpenOptions) -> Result<Self, OpenError> {
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        let life = schema::begin(&*engine, options.accept_loss)?;
+        let life = schema::begin(&*engine, options)?;
         migrate::run(&*engine, life.schema, life.last, migrations::ALL)?;
         let news = Arc::new(News { horizon: AtomicU64::new(life.last.0), ..News::default() });
         let publish = Arc::clone(&news);

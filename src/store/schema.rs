@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    OpenOptions,
     codec::Key,
     engine::{Durability, Engine, EngineError, Operation, ReadTier},
     keyspace::{Family, Keyspace, KeyspaceInfo},
@@ -75,7 +76,7 @@ pub enum OpenError {
     /// What was acknowledged is not there any more.
     #[error(
         "the store ends at position {found}, but {acknowledged} was acknowledged: part of it is lost. Restore a backup, or \
-         open it once with --accept-loss"
+         go on without it: `myelin serve --accept-loss`"
     )]
     Lost {
         /// The last position found.
@@ -97,19 +98,20 @@ pub enum OpenError {
 }
 
 /// Reads the life of a store, or begins one.
-pub(super) fn begin(engine: &dyn Engine, accept_loss: bool) -> Result<Life, OpenError> {
+pub(super) fn begin(engine: &dyn Engine, options: OpenOptions) -> Result<Life, OpenError> {
     let schema = stored(engine)?;
     let last = Position(read(engine, &LAST_POSITION)?.unwrap_or(0));
     let acknowledged = engine.acknowledged();
+    let is_new = schema.is_none() && acknowledged == Position::ZERO;
+    let accept_loss = options.accept_loss || options.restored;
     let schema = match schema {
         Some(Schema { version, .. }) if version > VERSION => return Err(OpenError::TooNew { found: version }),
-        Some(schema) if acknowledged <= last => return Ok(Life { schema, last }),
+        Some(schema) if acknowledged <= last && !options.restored => return Ok(Life { schema, last }),
         Some(schema) if accept_loss => Schema { epoch: schema.epoch.saturating_add(1), ..schema },
-        None if acknowledged == Position::ZERO => Schema { version: VERSION, epoch: 1 },
+        None if is_new => Schema { version: VERSION, epoch: 1 },
         None if accept_loss => Schema { version: VERSION, epoch: 2 },
         _ => return Err(OpenError::Lost { found: last.0, acknowledged: acknowledged.0 }),
     };
-    let is_new = acknowledged == Position::ZERO;
     let last = if is_new { last } else { Position(acknowledged.max(last).0.saturating_add(JUMP)) };
     engine.write(&[row(&schema), last_position(last)], Durability::Synced, last)?;
     Ok(Life { schema, last })
@@ -126,4 +128,36 @@ where
     });
     outcome?;
     value.transpose().map_err(OpenError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Store, engine::memory::Memory};
+
+    const EVENTS: Keyspace<(Position,), String> = Keyspace::new(Family::Log, 0xE0, "events", "test");
+
+    #[tokio::test]
+    async fn a_restored_copy_begins_a_new_life() {
+        let engine = Memory::new();
+        let restored =
+            || Store::open_with(engine.clone(), OpenOptions { restored: true, ..OpenOptions::default() }).unwrap();
+        let store = restored();
+        assert_eq!((store.epoch(), store.horizon()), (1, Position::ZERO), "nothing was in it");
+        let add = async |store: &Store| {
+            let mut batch = Batch::new();
+            batch.put_at(&EVENTS, |position| ((position,), "kept".to_owned()));
+            store.commit(batch).await.unwrap().unwrap()
+        };
+        let before = add(&store).await;
+        let store = restored();
+        assert_eq!(store.epoch(), 2);
+        // As many commits as it may, the life that is not in the copy has not come so far.
+        assert!(store.horizon().0 > before.0 + u64::from(u32::MAX));
+        let last = store.horizon();
+        assert!(add(&store).await > last);
+        assert_eq!(store.read_blocking(|view| view.get(&EVENTS, &(before,))).unwrap().as_deref(), Some("kept"));
+        let again = Store::open(engine.clone());
+        assert_eq!((again.epoch(), again.horizon()), (2, store.horizon()));
+    }
 }

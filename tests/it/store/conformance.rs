@@ -12,7 +12,7 @@ fn read<T>(store: &Store, read: impl Fn(&myelin::store::View<'_>) -> Result<T, R
 }
 
 async fn suite(engine: impl Engine, driver: Driver) {
-    let store = Store::open_with(engine, OpenOptions { driver, accept_loss: false }).unwrap();
+    let store = Store::open_with(engine, OpenOptions { driver, ..OpenOptions::default() }).unwrap();
     values_come_back(&store).await;
     spans_are_ordered_and_bounded(&store).await;
     assertions_hold_or_nothing_is_written(&store).await;

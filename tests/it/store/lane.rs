@@ -56,7 +56,7 @@ impl Engine for Gated {
 }
 
 fn open(engine: &Gated) -> Store {
-    Store::open_with(engine.clone(), OpenOptions { driver: Driver::Thread, accept_loss: false }).unwrap()
+    Store::open_with(engine.clone(), OpenOptions { driver: Driver::Thread, ..OpenOptions::default() }).unwrap()
 }
 
 /// Fills the lane behind a closed gate: the first batch is being written, the rest wait and go as one group.

@@ -18,7 +18,7 @@ fn try_open(folder: &Path) -> Result<Rocks, OpenError> {
 }
 
 fn options(accept_loss: bool) -> OpenOptions {
-    OpenOptions { driver: Driver::Thread, accept_loss }
+    OpenOptions { driver: Driver::Thread, accept_loss, ..OpenOptions::default() }
 }
 
 async fn add(store: &Store, text: &'static str) -> Position {
