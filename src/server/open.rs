@@ -75,6 +75,13 @@ pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
     over(data, engine, OpenOptions { driver: Driver::Thread, accept_loss, restored: false })
 }
 
+/// Makes the data folder, if it is not there, for this user only: messages and keys are in it.
+#[cfg(feature = "rocksdb")]
+fn create(data: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data)
+}
+
 /// The store of the configuration's data folder: this build has none.
 #[cfg(not(feature = "rocksdb"))]
 pub fn store(_: &Config, _: bool) -> Result<Store, OpenError> {
