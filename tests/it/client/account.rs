@@ -138,9 +138,12 @@ async fn a_client_may_ask_for_the_flows_first_and_go_on_with_that_session() {
     let auth = json!({"type": "m.login.dummy", "session": asked.json["session"]});
     let body = json!({"username": "alice", "password": password("alice"), "auth": auth});
     let alice = token(&api.anonymous(Method::POST, "/v3/register", body).await.ok());
-    // The session serves nothing else.
+    // The session serves nothing else: it is used up, and a new one is offered.
     let body = json!({"new_password": "another password", "auth": auth});
-    api.post("/v3/account/password", &alice, body).await.refused(403, "M_FORBIDDEN");
+    let refused = api.post("/v3/account/password", &alice, body).await;
+    refused.refused(401, "M_UNKNOWN");
+    assert_ne!(refused.json["session"], asked.json["session"]);
+    api.login("alice", "SECOND").await.ok();
 }
 
 #[tokio::test(start_paused = true)]
