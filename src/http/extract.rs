@@ -35,6 +35,12 @@ impl RawRequest {
     pub fn object(&self) -> Result<&[u8], Refusal> {
         json_object(&self.parts.body)
     }
+
+    /// The request as one of ruma's types, for a handler that had to look at something first.
+    pub fn typed<R: IncomingRequest>(&self) -> Result<R, Refusal> {
+        let args: Vec<&str> = self.args.iter().map(|(_, value)| value.as_str()).collect();
+        typed(&self.parts, &args)
+    }
 }
 
 /// Reads a request of ruma's type.

@@ -1,7 +1,8 @@
 //! `POST /createRoom`.
 
+use ::http::{Method, StatusCode};
 use ruma::{
-    OwnedRoomId,
+    OwnedRoomId, RoomVersionId,
     api::client::room::{
         Visibility,
         create_room::v3::{Request, Response, RoomPreset},
@@ -18,18 +19,38 @@ use crate::{
         create_room::{self, NewRoom, Preset},
         set_state::NewState,
     },
-    http::{Caller, RateClass, Refusal, Routes},
+    http::{Caller, RateClass, RawRequest, Refusal, Routes},
+    rooms,
 };
 
 pub(super) fn routes(routes: &mut Routes) {
-    routes.add::<Request, _, _>(RateClass::Send, create_room);
+    for version in room::VERSIONS {
+        let path = format!("/_matrix/client/{version}/createRoom");
+        routes.raw(Method::POST, &path, RateClass::Send, create_room);
+    }
 }
 
-async fn create_room(app: App, caller: Caller, request: Request) -> Result<Response, Refusal> {
+async fn create_room(app: App, caller: Caller, request: RawRequest) -> Result<Response, Refusal> {
     room::no_guests(&caller)?;
+    refuse_odd_version(&request)?;
+    let request: Request = request.typed()?;
     let new = read(&app, &caller, request)?;
     let room_id: OwnedRoomId = create_room::create_room(&app, new).await?;
     Ok(Response::new(room_id))
+}
+
+/// A version whose name could not even be one is unsupported like any other that is unknown; to ruma's type it would be
+/// bad JSON.
+fn refuse_odd_version(request: &RawRequest) -> Result<(), Refusal> {
+    let version = rooms::content::text(request.object()?, "room_version");
+    match version.map(RoomVersionId::try_from) {
+        Some(Err(_)) => Err(Refusal::custom(
+            StatusCode::BAD_REQUEST,
+            "M_UNSUPPORTED_ROOM_VERSION",
+            "this server knows no such room version",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn read(app: &App, caller: &Caller, request: Request) -> Result<NewRoom, Refusal> {

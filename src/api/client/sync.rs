@@ -8,7 +8,7 @@ use crate::{
     app::App,
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::filter::Filter,
-    sync::v3::SyncRequest,
+    sync::v3::{StateSection, SyncRequest},
     users::filters,
 };
 
@@ -21,7 +21,8 @@ pub(super) fn routes(routes: &mut Routes) {
 
 async fn sync(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let timeout = number(&request, "timeout")?.map_or(Duration::ZERO, Duration::from_millis);
-    let stable = switch(&request, "use_state_after")?;
+    let (stable, unstable) =
+        (switch(&request, "use_state_after")?, switch(&request, "org.matrix.msc4222.use_state_after")?);
     let filter = match request.query_value("filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => read_filter(&app, &caller, filter).await?,
         None => Filter::default(),
@@ -32,7 +33,11 @@ async fn sync(app: App, caller: Caller, request: RawRequest) -> Result<Json, Ref
         since: request.query_value("since").filter(|since| !since.is_empty()),
         filter,
         full_state: switch(&request, "full_state")?,
-        use_state_after: stable || switch(&request, "org.matrix.msc4222.use_state_after")?,
+        state: match (stable, unstable) {
+            (true, _) => StateSection::After,
+            (false, true) => StateSection::AfterUnstable,
+            (false, false) => StateSection::Before,
+        },
         timeout: timeout.min(app.config.limits.sync_timeout),
     };
     Ok(Json::text(app.sync.v3(request).await?))

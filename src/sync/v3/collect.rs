@@ -1,6 +1,12 @@
 //! One look: everything that is new for a client, out of one snapshot.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::UserId;
+use serde::de::IgnoredAny;
 
 use super::{
     SyncRequest, left,
@@ -11,7 +17,7 @@ use crate::{
     base::{clock::UnixMillis, json_writer::Object},
     ephemeral::typing::Typing,
     graph::{Head, Membership, Reader, RoomNo, UserRoom},
-    rooms::{events::Recipient, filter::Subject},
+    rooms::{content::field, events::Recipient, filter::Subject},
     store::{Position, ReadError, View},
     sync::{
         lazy_members::Memory,
@@ -44,6 +50,13 @@ pub(super) struct Question {
     pub(super) subscriber: Arc<Subscriber>,
 }
 
+/// The users whom a user ignores: of what they say nothing is sent (client-server API, "Ignoring Users").
+fn ignored(view: &View<'_>, user_id: &UserId) -> Result<HashSet<String>, ReadError> {
+    let content = account_data::get(view, user_id, None, "m.ignored_user_list")?;
+    let list = content.and_then(|content| field::<HashMap<String, IgnoredAny>>(content.as_bytes(), "ignored_users"));
+    Ok(list.unwrap_or_default().into_keys().collect())
+}
+
 /// What was found.
 pub(super) struct Answer {
     pub(super) reply: SyncReply,
@@ -65,12 +78,14 @@ impl Question {
     }
 
     pub(super) fn section(&self) -> StateSection {
-        if self.request.use_state_after { StateSection::After } else { StateSection::Before }
+        self.request.state
     }
 }
 
 /// A room of the user's, with all that is read of many rooms at once.
 pub(super) struct Place<'a> {
+    /// Who is not listened to.
+    pub(super) ignored: &'a HashSet<String>,
     pub(super) room: RoomNo,
     pub(super) head: &'a Head,
     pub(super) row: &'a UserRoom,
@@ -82,6 +97,7 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let mut answer = Answer::nothing(question.through, question.ephemeral);
     let mut memory = question.memory.clone();
     let rooms = rooms(question, view)?;
+    let ignored = ignored(view, &question.request.user_id)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let heads = question.reader.heads(view, &numbers)?;
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;
@@ -92,7 +108,7 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
             continue;
         }
         let account_data = by_room.remove(head.room_id.as_str()).unwrap_or_default();
-        let place = Place { room: *room, head, row, account_data };
+        let place = Place { ignored: &ignored, room: *room, head, row, account_data };
         match row.membership {
             Membership::Join => room::joined(question, view, place, &mut memory, &mut answer)?,
             Membership::Invite => left::pending(question, view, &place, Pending::Invite, &mut answer.reply)?,

@@ -56,7 +56,7 @@ pub(super) fn left(
     let own = StateKey::new("m.room.member", user_id.as_str());
     let (timeline, state) = if row.was_joined {
         let after = question.since.unwrap_or(Position::ZERO);
-        let timeline = timeline::read(question, view, room, &mut eyes, (after, row.position))?;
+        let timeline = timeline::read(question, view, &place, &mut eyes, (after, row.position))?;
         let interval = Interval { known, end: row.left_root.unwrap_or(known) };
         let state = state::write(question, view, room, interval, &timeline, memory)?;
         (timeline, state)

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use self::collect::{Answer, Question};
+pub use self::reply::StateSection;
 use super::{
     Sync, SyncError,
     subscriber::{Subscriber, Touched},
@@ -43,8 +44,8 @@ pub struct SyncRequest {
     pub filter: Filter,
     /// All of the state, whatever was sent before.
     pub full_state: bool,
-    /// The state at the end of the timeline, not at its start.
-    pub use_state_after: bool,
+    /// Which state is wanted, under which name.
+    pub state: StateSection,
     /// How long to wait for news.
     pub timeout: Duration,
 }

@@ -34,6 +34,8 @@ pub enum StateSection {
     Before,
     /// `state_after`: up to its end.
     After,
+    /// The same under the name that it had as a proposal (MSC4222), for clients that ask by that name.
+    AfterUnstable,
 }
 
 /// A room that the user has joined.
@@ -194,6 +196,7 @@ fn state(object: &mut Object<'_>, section: StateSection, state: &[Json]) {
     let name = match section {
         StateSection::Before => "state",
         StateSection::After => "state_after",
+        StateSection::AfterUnstable => "org.matrix.msc4222.state_after",
     };
     events(object, name, state);
 }

@@ -32,7 +32,7 @@ pub(super) fn joined(
     let after = since.unwrap_or(Position::ZERO);
     let mut eyes = Eyes::of(reader, view, room, user_id)?;
     let timeline = if after < place.head.last_position || since.is_none() {
-        timeline::read(question, view, room, &mut eyes, (after, question.through))?
+        timeline::read(question, view, &place, &mut eyes, (after, question.through))?
     } else {
         nothing_new(question.through)
     };

@@ -40,13 +40,13 @@ pub(super) fn write(
     let start = timeline.seen.first().map_or(interval.end, |first| first.event.meta.root_before);
     let lazy = question.request.filter.room.state.lazy_load_members;
     let wanted = match question.section() {
-        StateSection::After => after(question, view, room, interval)?,
+        StateSection::After | StateSection::AfterUnstable => after(question, view, room, interval)?,
         StateSection::Before => before(question, view, room, (interval, start), timeline)?,
     };
     let numbers: Vec<_> = wanted.into_values().map(|seq| (room, seq)).collect();
     let mut events: Vec<Event> = question.reader.events(view, &numbers)?.into_iter().flatten().collect();
     if lazy {
-        let root = if question.section() == StateSection::After { interval.end } else { start };
+        let root = if question.section() == StateSection::Before { start } else { interval.end };
         let all = interval.known.is_empty() || question.request.filter.room.state.include_redundant_members;
         add_senders(question, view, (room, root), (timeline, &mut events), (memory, all))?;
     }

@@ -1,8 +1,12 @@
 //! The timeline of a room in a response: the last events of an interval of arrival that the user may see and wants.
 
-use super::{collect::Question, reply::TimelineReply, shape::shape};
+use super::{
+    collect::{Place, Question},
+    reply::TimelineReply,
+    shape::shape,
+};
 use crate::{
-    graph::{Arrival, Event, Place as EventPlace, RoomNo},
+    graph::{Arrival, Event, Place as EventPlace},
     rooms::{
         events::{self, Bundle, Seen},
         page_token::PageToken,
@@ -35,11 +39,11 @@ pub(super) struct Timeline {
 pub(super) fn read(
     question: &Question,
     view: &View<'_>,
-    room: RoomNo,
+    place: &Place<'_>,
     eyes: &mut Eyes,
     (after, through): (Position, Position),
 ) -> Result<Timeline, ReadError> {
-    let filter = &question.request.filter.room.timeline;
+    let (room, filter) = (place.room, &question.request.filter.room.timeline);
     let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)).unwrap_or(1);
     // Newest first.
     let mut seen: Vec<Seen> = Vec::new();
@@ -51,7 +55,8 @@ pub(super) fn read(
         rows_read = rows_read.saturating_add(rows.len());
         let numbers: Vec<_> = rows.iter().map(|(_, logged)| (room, logged.seq)).collect();
         let events = question.reader.events(view, &numbers)?.into_iter().flatten();
-        let wanted = events.filter(|event| wants(filter, event));
+        let heard = |event: &Event| event.state_key.is_some() || !place.ignored.contains(event.sender.as_str());
+        let wanted = events.filter(|event| heard(event) && wants(filter, event));
         for one in events::visible(&question.reader, view, eyes, wanted)? {
             if seen.len() == limit {
                 limited = true;
@@ -68,11 +73,11 @@ pub(super) fn read(
         }
     }
     seen.reverse();
-    let prev = seen.first().map_or(PageToken::end(through), |first| PageToken::before(place(&first.event), through));
+    let prev = seen.first().map_or(PageToken::end(through), |first| PageToken::before(place_of(&first.event), through));
     Ok(Timeline { seen, limited, prev })
 }
 
-fn place(event: &Event) -> EventPlace {
+fn place_of(event: &Event) -> EventPlace {
     EventPlace { depth: event.meta.depth, tie: event.meta.tie }
 }
 

@@ -46,7 +46,12 @@ async fn state_and_timeline_together_are_the_room() {
     let name = found["state_after"]["events"].as_array().unwrap().iter().find(|event| event["type"] == "m.room.name");
     assert_eq!(name.unwrap()["content"]["name"], "two", "the state at its end");
     let unstable = sync(&server, &alice, &format!("{two}&org.matrix.msc4222.use_state_after=true")).await;
-    assert!(unstable["rooms"]["join"][&room]["state_after"].is_object());
+    let found = &unstable["rooms"]["join"][&room];
+    assert!(
+        found["org.matrix.msc4222.state_after"].is_object(),
+        "clients look for it under the name that they asked by"
+    );
+    assert!(found.get("state").is_none() && found.get("state_after").is_none());
 }
 
 #[tokio::test(start_paused = true)]
