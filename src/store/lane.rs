@@ -254,15 +254,18 @@ impl Shared {
         self.counters.batches.fetch_add(sequenced.len() as u64, Ordering::Relaxed);
         for Sequenced { position, published, answer } in sequenced {
             // A caller who does not wait any more is fine: the commit stands all the same.
-            let _ = match &written {
+            match &written {
                 Ok(()) => {
+                    // Who wrote is answered first: a client is better told of its own event by the answer than by a sync.
+                    let _ = answer.send(Ok(position));
                     if let Some(published) = published {
                         (self.publish)(published);
                     }
-                    answer.send(Ok(position))
                 }
-                Err(error) => answer.send(Err(error.clone().into())),
-            };
+                Err(error) => {
+                    let _ = answer.send(Err(error.clone().into()));
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     collect::{Place, Question},
-    reply::{Json, LeftReply, Pending, SyncReply},
+    reply::{Json, LeftReply, Pending, StateSection, SyncReply},
     room::wanted_account_data,
     state::{self, Interval},
     timeline::{self, Timeline},
@@ -66,8 +66,16 @@ pub(super) fn left(
             Some(seq) => question.reader.event(view, room, seq)?,
             None => None,
         };
+        // A client that asks for the state at the end reads it nowhere else.
+        let state = match (&event, question.section()) {
+            (Some(event), StateSection::After | StateSection::AfterUnstable) => {
+                let event = std::slice::from_ref(event);
+                events::write_state(&question.reader, view, &question.recipient(), event, None)?
+            }
+            _ => Vec::new(),
+        };
         let seen = event.into_iter().map(|event| Seen { event, membership: row.membership }).collect();
-        (Timeline { seen, limited: false, prev: PageToken::end(row.position) }, Vec::new())
+        (Timeline { seen, limited: false, prev: PageToken::end(row.position) }, state)
     };
     let timeline = if row.was_joined {
         timeline::write(question, view, &mut eyes, &timeline)?

@@ -165,6 +165,9 @@ async fn invites_and_knocks_carry_stripped_state() {
     let left = &rejected["rooms"]["leave"][&room];
     assert_eq!(left["timeline"]["events"].as_array().unwrap().len(), 1, "his own leave, and nothing of the room");
     assert_eq!(left["state"]["events"], json!([]));
+    let after = sync(&server, &bob, &format!("use_state_after=true&since={}", token(&invited))).await;
+    let after = keys(&after["rooms"]["leave"][&room]["state_after"]["events"]);
+    assert_eq!(after, [("m.room.member".to_owned(), bob.user_id.clone())], "the state at the end is that he left");
 }
 
 #[tokio::test(start_paused = true)]
