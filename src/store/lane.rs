@@ -60,6 +60,7 @@ pub(super) struct Lane {
     shared: Arc<Shared>,
     driver: Driver,
     places: Semaphore,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 struct Shared {
@@ -94,16 +95,14 @@ impl Lane {
             publish,
             counters: LaneCounters::default(),
         });
-        if driver == Driver::Thread {
+        let thread = (driver == Driver::Thread).then(|| {
             let shared = Arc::clone(&shared);
             // INVARIANT: a process that cannot have this thread cannot serve at all.
+            let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || run(&shared));
             #[expect(clippy::expect_used, reason = "the invariant above")]
-            std::thread::Builder::new()
-                .name("commit".to_owned())
-                .spawn(move || run(&shared))
-                .expect("the system gives a thread at start");
-        }
-        Self { shared, driver, places: Semaphore::new(QUEUE) }
+            thread.expect("the system gives a thread at start")
+        });
+        Self { shared, driver, places: Semaphore::new(QUEUE), thread }
     }
 
     pub(super) fn counters(&self) -> &LaneCounters {
@@ -141,6 +140,12 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.close();
+        // The thread holds the engine, which must be closed before the process ends.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
     }
 }
 
