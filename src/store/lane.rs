@@ -261,11 +261,11 @@ impl Shared {
             // A caller who does not wait any more is fine: the commit stands all the same.
             match &written {
                 Ok(()) => {
-                    // Who wrote is answered first: a client is better told of its own event by the answer than by a sync.
-                    let _ = answer.send(Ok(position));
+                    // Published first: who was answered may read what they wrote.
                     if let Some(published) = published {
                         (self.publish)(published);
                     }
+                    let _ = answer.send(Ok(position));
                 }
                 Err(error) => {
                     let _ = answer.send(Err(error.clone().into()));
