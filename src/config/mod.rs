@@ -1,8 +1,8 @@
 //! The configuration, one file a section.
 //!
-//! An option is data: a [`setting::Setting`] says its key, meaning, unit, allowed values and default, and how to get from
+//! An option is data: a `setting::Setting` says its key, meaning, unit, allowed values and default, and how to get from
 //! what was typed to what the program needs. The example file, the environment variables, the checks and the errors are
-//! all made from these descriptions. What the user typed is [`typed::Typed`]; what the program needs is [`Config`].
+//! all made from these descriptions. What the user typed is `typed::Typed`; what the program needs is [`Config`].
 
 mod database;
 mod example;

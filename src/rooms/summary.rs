@@ -27,7 +27,7 @@ pub struct Summary {
 
 /// The summary of a room's current state, for one user.
 ///
-/// In a room of more than [`MOST_LOOKED_AT`] members the heroes are the first of some, not of all.
+/// In a room of more than 1,000 members the heroes are the first of some, not of all.
 pub fn summary(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Summary, ReadError> {
     let Some(head) = reader.head(view, room)? else { return Ok(Summary::default()) };
     let heroes = if has_name(reader, view, room, head.root)? {

@@ -1,4 +1,4 @@
-//! Committing: what a caller sees of it. The work is the lane's ([`super::lane`]).
+//! Committing: what a caller sees of it. The work is the lane's (`store::lane`).
 
 use thiserror::Error;
 

@@ -1,7 +1,7 @@
 //! What a client has not seen yet.
 //!
 //! A `/sync` reads one snapshot up to one position and answers from it; when there is nothing new it waits for a touch of
-//! its [`subscriber`] and looks again, until its time is up. [`v3`] is the view that clients of the v3 API get.
+//! its `subscriber` and looks again, until its time is up. [`v3`] is the view that clients of the v3 API get.
 
 mod keys;
 mod lazy_members;
