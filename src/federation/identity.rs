@@ -1,5 +1,5 @@
 //! The server's own signing key: a file in the data folder, in the form that Synapse uses too
-//! (`ed25519 a_XXXX` and the seed in unpadded base64, on one line).
+//! (`ed25519 a_…` and the seed in unpadded base64, on one line).
 
 use std::{
     fs, io,
