@@ -10,6 +10,7 @@ pub mod format;
 #[cfg(test)]
 mod golden;
 mod handle;
+pub mod ignored;
 mod keys;
 pub mod members;
 pub mod page_token;

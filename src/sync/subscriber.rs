@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{graph::RoomNo, push::Matcher, store::Position};
+use crate::{graph::RoomNo, push::Matcher, rooms::ignored::Ignored, store::Position};
 
 /// How many touches a subscriber remembers; behind that the store is asked.
 const RING: usize = 256;
@@ -58,8 +58,16 @@ pub struct Subscriber {
     user_id: Arc<str>,
     ring: Mutex<Ring>,
     notify: Notify,
-    /// The user's push rules, prepared; dropped when anything of the user's own changes.
-    matcher: Mutex<Option<Arc<Matcher>>>,
+    prepared: Mutex<Prepared>,
+}
+
+/// What every look needs of the user's own, so that it is not read each time.
+#[derive(Debug, Default)]
+struct Prepared {
+    /// The last change of anything of the user's own: what was read before it is not kept.
+    changed: Position,
+    matcher: Option<Arc<Matcher>>,
+    ignored: Option<Ignored>,
 }
 
 #[derive(Debug)]
@@ -102,7 +110,7 @@ impl Subscribers {
                 last_used: now,
             }),
             notify: Notify::new(),
-            matcher: Mutex::new(None),
+            prepared: Mutex::default(),
         });
         online.users.insert(user_id.as_ref().to_owned(), Arc::clone(&subscriber));
         Ok(subscriber)
@@ -221,7 +229,7 @@ impl Subscriber {
     /// Remembers a touch; whoever tells of it wakes the waiting ones afterwards.
     fn touch(&self, position: Position, what: Touched) {
         if what == Touched::User {
-            *self.matcher.lock() = None;
+            *self.prepared.lock() = Prepared { changed: position, ..Prepared::default() };
         }
         let mut ring = self.ring.lock();
         if matches!(what, Touched::Ephemeral(_)) || ring.touches.back() == Some(&(position, what)) {
@@ -250,14 +258,32 @@ impl Subscriber {
         Some(seen)
     }
 
-    /// The user's push rules, prepared; by `make` if they are not yet.
-    pub fn matcher<E>(&self, make: impl FnOnce() -> Result<Matcher, E>) -> Result<Arc<Matcher>, E> {
-        if let Some(matcher) = &*self.matcher.lock() {
-            return Ok(Arc::clone(matcher));
+    /// The user's push rules, prepared; by `make`, which reads what was true at `horizon`, if they are not yet.
+    pub fn matcher<E>(&self, horizon: Position, make: impl FnOnce() -> Result<Matcher, E>) -> Result<Arc<Matcher>, E> {
+        self.prepared(horizon, |prepared| &mut prepared.matcher, || make().map(Arc::new))
+    }
+
+    /// Whom the user ignores; by `make`, which reads what was true at `horizon`, if that is not known yet.
+    pub fn ignored<E>(&self, horizon: Position, make: impl FnOnce() -> Result<Ignored, E>) -> Result<Ignored, E> {
+        self.prepared(horizon, |prepared| &mut prepared.ignored, make)
+    }
+
+    /// What is kept, or else what `make` makes, which is kept unless it was read before the last change.
+    fn prepared<T: Clone, E>(
+        &self,
+        horizon: Position,
+        place: impl Fn(&mut Prepared) -> &mut Option<T>,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if let Some(kept) = place(&mut self.prepared.lock()) {
+            return Ok(kept.clone());
         }
-        let matcher = Arc::new(make()?);
-        *self.matcher.lock() = Some(Arc::clone(&matcher));
-        Ok(matcher)
+        let made = make()?;
+        let mut prepared = self.prepared.lock();
+        if prepared.changed <= horizon {
+            *place(&mut prepared) = Some(made.clone());
+        }
+        Ok(made)
     }
 
     /// Completes at the next touch after this call returned (its `enable` must be called before looking for news).
@@ -336,6 +362,32 @@ mod tests {
         assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         woken.all.tell(Position(7), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
         assert_eq!(woken.readable.load(Ordering::Relaxed), 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_prepared_is_kept_until_something_of_the_users_own_changes() {
+        let all = Subscribers::default();
+        let alice = subscribe(&all, "@alice:a", 1, &[1]);
+        let list = |content: &str| Ok::<_, Infallible>(Ignored::of_content(content.as_bytes()));
+        let bob = || list(r#"{"ignored_users":{"@bob:a":{}}}"#);
+        assert!(alice.ignored(Position(1), bob).unwrap().contains("@bob:a"));
+        all.tell(Position(2), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
+        assert!(alice.ignored(Position(2), || list("{}")).unwrap().contains("@bob:a"), "not read again");
+        all.tell(Position(3), |telling| telling.touch_user("@alice:a", Touched::User));
+        assert!(!alice.ignored(Position(3), || list("{}")).unwrap().contains("@bob:a"), "read again");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_change_is_not_kept_behind_it() {
+        let all = Subscribers::default();
+        let alice = subscribe(&all, "@alice:a", 1, &[]);
+        let bob = Ignored::of_content(br#"{"ignored_users":{"@bob:a":{}}}"#);
+        let read = alice.ignored::<Infallible>(Position(1), || {
+            all.tell(Position(2), |telling| telling.touch_user("@alice:a", Touched::User));
+            Ok(Ignored::default())
+        });
+        assert!(!read.unwrap().contains("@bob:a"), "this look is as old as its snapshot");
+        assert!(alice.ignored::<Infallible>(Position(2), || Ok(bob)).unwrap().contains("@bob:a"));
     }
 
     #[tokio::test]

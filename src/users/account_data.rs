@@ -8,7 +8,10 @@ use super::{
     changes,
     keys::{ACCOUNT_DATA, AD_LOG, AD_SIZE, AccountDataRow, AccountDataSize, fits},
 };
-use crate::store::{Batch, CommitError, Position, ReadError, View};
+use crate::{
+    rooms::ignored::{IGNORED_USER_LIST, Ignored},
+    store::{Batch, CommitError, Position, ReadError, View},
+};
 
 /// The largest content, in bytes.
 pub const LARGEST_CONTENT: usize = 512 << 10;
@@ -77,6 +80,12 @@ pub fn get(view: &View<'_>, user_id: &UserId, scope: Scope<'_>, kind: &str) -> R
         return Ok(None);
     }
     Ok(view.get(&ACCOUNT_DATA, &(user_id.as_str(), scope_key(scope), kind))?.map(|row| row.content))
+}
+
+/// Whom the user ignores.
+pub fn ignored(view: &View<'_>, user_id: &UserId) -> Result<Ignored, ReadError> {
+    let content = get(view, user_id, None, IGNORED_USER_LIST)?;
+    Ok(content.map(|content| Ignored::of_content(content.as_bytes())).unwrap_or_default())
 }
 
 /// All entries of one scope.

@@ -1,12 +1,6 @@
 //! One look: everything that is new for a client, out of one snapshot.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
-
-use ruma::UserId;
-use serde::de::IgnoredAny;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     SyncRequest, left,
@@ -17,7 +11,7 @@ use crate::{
     base::{clock::UnixMillis, json_writer::Object},
     ephemeral::typing::Typing,
     graph::{Head, Membership, Reader, RoomNo, UserRoom},
-    rooms::{content::field, events::Recipient, filter::Subject},
+    rooms::{events::Recipient, filter::Subject, ignored::Ignored},
     store::{Position, ReadError, View},
     sync::{
         lazy_members::Memory,
@@ -50,13 +44,6 @@ pub(super) struct Question {
     pub(super) subscriber: Arc<Subscriber>,
 }
 
-/// The users whom a user ignores: of what they say nothing is sent (client-server API, "Ignoring Users").
-fn ignored(view: &View<'_>, user_id: &UserId) -> Result<HashSet<String>, ReadError> {
-    let content = account_data::get(view, user_id, None, "m.ignored_user_list")?;
-    let list = content.and_then(|content| field::<HashMap<String, IgnoredAny>>(content.as_bytes(), "ignored_users"));
-    Ok(list.unwrap_or_default().into_keys().collect())
-}
-
 /// What was found.
 pub(super) struct Answer {
     pub(super) reply: SyncReply,
@@ -85,7 +72,7 @@ impl Question {
 /// A room of the user's, with all that is read of many rooms at once.
 pub(super) struct Place<'a> {
     /// Who is not listened to.
-    pub(super) ignored: &'a HashSet<String>,
+    pub(super) ignored: &'a Ignored,
     pub(super) room: RoomNo,
     pub(super) head: &'a Head,
     pub(super) row: &'a UserRoom,
@@ -97,7 +84,8 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let mut answer = Answer::nothing(question.through, question.ephemeral);
     let mut memory = question.memory.clone();
     let rooms = rooms(question, view)?;
-    let ignored = ignored(view, &question.request.user_id)?;
+    let read_ignored = || account_data::ignored(view, &question.request.user_id);
+    let ignored = question.subscriber.ignored(view.horizon(), read_ignored)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let heads = question.reader.heads(view, &numbers)?;
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;

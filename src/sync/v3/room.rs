@@ -103,7 +103,7 @@ fn unread(
     {
         return Ok(None);
     }
-    count.run(view, || question.subscriber.matcher(|| super::matcher(view, user_id))).map(Some)
+    count.run(view, || question.subscriber.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)
 }
 
 /// The summary, whenever the state has changed: it follows from members and names.
