@@ -16,7 +16,13 @@ use myelin::{
     event::SigningKey,
     http::{Incoming, Outgoing, Site},
     server::{Parts, Server},
-    store::{ReadError, Store, engine::memory::Memory},
+    store::{
+        ReadError, Store,
+        engine::{
+            faulty::{Fault, Faulty},
+            memory::Memory,
+        },
+    },
 };
 use serde_json::{Value, json};
 
@@ -26,6 +32,8 @@ pub const START: u64 = 1_800_000_000_000;
 /// A running server, and the disk it is on.
 pub struct TestServer {
     disk: Memory,
+    /// What lies between the store and the disk.
+    wire: Faulty<Memory>,
     config: Arc<Config>,
     seed: u64,
     server: Server,
@@ -47,14 +55,15 @@ impl TestServer {
 
     fn over(disk: Memory, config: Arc<Config>, seed: u64) -> Self {
         let key = SigningKey::from_seed(&[7; 32], "a_test", &config.server.name).unwrap();
+        let wire = Faulty::new(disk.clone());
         let parts = Parts {
             config: Arc::clone(&config),
-            store: Store::open(disk.clone()),
+            store: Store::open(wire.clone()),
             key: Arc::new(key),
             clock: Clock::starting_at(START),
             random: Random::seeded(seed),
         };
-        Self { disk, config, seed, server: Server::start(parts) }
+        Self { disk, wire, config, seed, server: Server::start(parts) }
     }
 
     /// Stops the server, and starts another one over the same disk.
@@ -67,6 +76,24 @@ impl TestServer {
     pub fn crash(self) -> Self {
         self.server.app().shutdown.trigger();
         Self::over(self.disk.clone(), Arc::clone(&self.config), self.seed + 1)
+    }
+
+    /// After `good` more writes the disk fails like this, and takes no more.
+    pub fn fail_after(&self, good: usize, fault: Fault) {
+        self.wire.fail_after(good, fault);
+    }
+
+    /// Whether the disk has failed.
+    pub fn has_failed(&self) -> bool {
+        self.wire.has_failed()
+    }
+
+    /// The machine goes off, and on again with a disk that works: what was not synced is gone.
+    pub fn power_cut(self) -> Self {
+        self.wire.crash().unwrap();
+        // What is left of the old server writes nothing any more.
+        self.wire.fail_after(0, Fault::Refused);
+        self.crash()
     }
 
     /// The server itself.
@@ -198,6 +225,14 @@ impl Request<'_> {
 
     /// Sends it. No request whatsoever may be answered with a 5xx.
     pub async fn send(self) -> Answer {
+        let target = self.target.clone();
+        let answer = self.send_anyhow().await;
+        assert!(answer.status < 500, "{target}: {answer:?}");
+        answer
+    }
+
+    /// Sends it to a server that may not be able to write, and then may say so.
+    pub async fn send_anyhow(self) -> Answer {
         let (path, query) = match self.target.split_once('?') {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (self.target.clone(), None),
@@ -206,9 +241,7 @@ impl Request<'_> {
         let Outgoing { status, headers, body } =
             site.dispatch(Incoming { method, path, query, headers, body, peer }).await;
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let answer = Answer { status: status.as_u16(), headers, body, json };
-        assert!(answer.status < 500, "{}: {answer:?}", self.target);
-        answer
+        Answer { status: status.as_u16(), headers, body, json }
     }
 }
 
