@@ -19,7 +19,7 @@ use crate::{
     store::{CommitError, EngineError, ReadError},
     sync::SyncError,
     users::{
-        PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
+        AttemptError, PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
         profile::ProfileError, registration::UsernameError, tags::TagError, uia::UiaError,
     },
 };
@@ -62,6 +62,16 @@ impl From<PasswordError> for Refusal {
     }
 }
 
+impl From<AttemptError> for Refusal {
+    fn from(error: AttemptError) -> Self {
+        match error {
+            AttemptError::TooMany(wait) => Self::limit_exceeded(wait),
+            AttemptError::Password(error) => error.into(),
+            AttemptError::Read(error) => error.into(),
+        }
+    }
+}
+
 impl From<DeviceError> for Refusal {
     fn from(error: DeviceError) -> Self {
         match error {
@@ -84,8 +94,7 @@ impl From<UiaError> for Refusal {
     fn from(error: UiaError) -> Self {
         match error {
             UiaError::OtherOperation => forbidden("M_FORBIDDEN", &error),
-            UiaError::TooManyAttempts(wait) => Self::limit_exceeded(wait),
-            UiaError::Password(error) => error.into(),
+            UiaError::Attempt(error) => error.into(),
             UiaError::Read(error) => error.into(),
             UiaError::Commit(error) => error.into(),
         }
@@ -168,9 +177,8 @@ impl From<LoginError> for Refusal {
             LoginError::Forbidden | LoginError::BadToken => forbidden("M_FORBIDDEN", &error),
             LoginError::Deactivated => forbidden("M_USER_DEACTIVATED", &error),
             LoginError::Locked => Self::user_locked(),
-            LoginError::TooManyAttempts(wait) => Self::limit_exceeded(wait),
             LoginError::Device(error) => error.into(),
-            LoginError::Password(error) => error.into(),
+            LoginError::Attempt(error) => error.into(),
             LoginError::Read(error) => error.into(),
             LoginError::Commit(error) => error.into(),
         }

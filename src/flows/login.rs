@@ -1,6 +1,6 @@
 //! Logging in: by password, or by a one-time login token.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     store::{Batch, CommitError, ReadError, View},
     users::{
-        Account, PasswordError, Users, accounts, changes,
+        Account, AttemptError, Users, accounts, changes,
         devices::{self, DeviceError, LONGEST_DISPLAY_NAME},
         login_tokens,
         tokens::{self, Issued, Secret},
@@ -53,15 +53,12 @@ pub enum LoginError {
     /// The account is locked.
     #[error("this account has been locked")]
     Locked,
-    /// Too many wrong passwords for this account.
-    #[error("too many wrong passwords")]
-    TooManyAttempts(Duration),
     /// The device can't be.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// Passwords can't be checked just now.
+    /// The password could not be tried.
     #[error(transparent)]
-    Password(#[from] PasswordError),
+    Attempt(#[from] AttemptError),
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -91,15 +88,7 @@ pub async fn with_password(
     choice: DeviceChoice,
 ) -> Result<LoggedIn, LoginError> {
     choice.check()?;
-    users.may_try_password(&user_id).map_err(LoginError::TooManyAttempts)?;
-    let reader = user_id.clone();
-    let account = users.read(move |view| accounts::get(view, &reader)).await?;
-    let hash = account.as_ref().and_then(|account| account.password_hash.clone());
-    let right = users.verify_password(password, hash).await?;
-    let Some(account) = account.filter(|_| right) else {
-        users.password_failed(&user_id);
-        return Err(LoginError::Forbidden);
-    };
+    let account = users.try_password(&user_id, password).await?.ok_or(LoginError::Forbidden)?;
     let maker = users.clone();
     let login = move |view: &View<'_>, batch: &mut Batch| {
         // The password that was right must still be the account's.

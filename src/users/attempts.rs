@@ -1,12 +1,16 @@
-//! Wrong passwords: counted per account, so that nobody can go on guessing from many addresses.
+//! Trying a password. Wrong ones are counted per account, so that nobody can go on guessing from many addresses.
 //!
-//! In memory only: losing the count on a restart gives a guesser a few more tries, and nobody is locked out for ever.
+//! The count is in memory only: losing the count on a restart gives a guesser a few more tries, and nobody is locked out for ever.
 
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use ruma::UserId;
+use thiserror::Error;
 use tokio::time::Instant;
+
+use super::{Account, PasswordError, Users, accounts};
+use crate::store::ReadError;
 
 /// Failures in a row that cost nothing.
 const FREE: u32 = 10;
@@ -14,6 +18,38 @@ const FREE: u32 = 10;
 const PACE: Duration = Duration::from_secs(10);
 /// Accounts (existing or not) that are watched; the least watched is forgotten first.
 const MOST_ACCOUNTS: usize = 20_000;
+
+/// Why a password could not be tried.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AttemptError {
+    /// Too many wrong ones for this account; when to come back.
+    #[error("too many wrong passwords")]
+    TooMany(Duration),
+    /// Passwords can't be checked just now.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Users {
+    /// The user's account, if this is its password. An unknown user takes as long as a known one.
+    ///
+    /// # Errors
+    /// When the password could not be tried: nothing is known of it.
+    pub async fn try_password(&self, user_id: &UserId, password: String) -> Result<Option<Account>, AttemptError> {
+        self.attempts.check(user_id, self.clock.instant()).map_err(AttemptError::TooMany)?;
+        let reader = user_id.to_owned();
+        let account = self.store.read(move |view| accounts::get(view, &reader)).await?;
+        let hash = account.as_ref().and_then(|account| account.password_hash.clone());
+        let right = self.verify_password(password, hash).await?;
+        if !right {
+            self.attempts.failed(user_id, self.clock.instant());
+        }
+        Ok(account.filter(|_| right))
+    }
+}
 
 /// Who failed how often.
 pub(super) struct Attempts(Cache<[u8; 16], Failures>);

@@ -31,6 +31,7 @@ use ruma::{OwnedServerName, ServerName, UserId};
 
 pub use self::{
     accounts::Account,
+    attempts::AttemptError,
     keys::KEYSPACES,
     password::{Hashing, PasswordError},
     sessions::{AuthError, Session, Standing},

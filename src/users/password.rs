@@ -1,18 +1,14 @@
 //! Passwords: argon2id on a bounded pool, in a time that does not tell whether the user exists.
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString},
 };
-use ruma::UserId;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
@@ -160,18 +156,8 @@ impl Users {
         self.hasher.run(move |shared| shared.hash(&password)).await
     }
 
-    /// Whether another password of this user (existing or not) may be tried; otherwise, when to come back.
-    pub fn may_try_password(&self, user_id: &UserId) -> Result<(), Duration> {
-        self.attempts.check(user_id, self.clock.instant())
-    }
-
-    /// Counts a wrong password.
-    pub fn password_failed(&self, user_id: &UserId) {
-        self.attempts.failed(user_id, self.clock.instant());
-    }
-
     /// Whether `password` is the one behind `known`. Without a known hash the answer is no, and takes as long.
-    pub async fn verify_password(&self, password: String, known: Option<String>) -> Result<bool, PasswordError> {
+    pub(super) async fn verify_password(&self, password: String, known: Option<String>) -> Result<bool, PasswordError> {
         self.hasher.run(move |shared| shared.verify(&password, known.as_deref())).await
     }
 }

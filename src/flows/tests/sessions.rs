@@ -12,7 +12,7 @@ use crate::{
         refresh::{RefreshError, refresh},
     },
     users::{
-        AuthError, Session, Standing, TokenHash,
+        AttemptError, AuthError, Session, Standing, TokenHash,
         devices::{self, DeviceError},
         login_tokens,
         tokens::Issued,
@@ -80,7 +80,7 @@ async fn guessing_is_slowed_down() {
     for _ in 0..10 {
         assert!(matches!(guess("wrong").await, Err(LoginError::Forbidden)));
     }
-    assert!(matches!(guess(&password("alice")).await, Err(LoginError::TooManyAttempts(_))));
+    assert!(matches!(guess(&password("alice")).await, Err(LoginError::Attempt(AttemptError::TooMany(_)))));
     tokio::time::advance(Duration::from_secs(10)).await;
     assert!(guess(&password("alice")).await.is_ok());
 }

@@ -4,17 +4,19 @@
 //! body (without `auth`) of the request that began it; it serves no other. What the last stage proves is used up in the
 //! commit of the request's effect, so that it proves nothing twice.
 
-use std::{collections::BTreeSet, time::Duration};
+mod operation;
 
-use ruma::{OwnedUserId, UserId};
+use std::time::Duration;
+
+use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use thiserror::Error;
 
+pub use self::operation::Operation;
 use super::{
-    Users, accounts,
+    Users,
+    attempts::AttemptError,
     keys::{UIA, fits},
-    password::PasswordError,
     registration,
 };
 use crate::{
@@ -49,56 +51,6 @@ impl Stage {
 
 /// Stages that, done in this order, authenticate.
 pub type Flow = &'static [Stage];
-
-/// The request that a session is bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// Who asks, if the endpoint knows.
-    pub user_id: Option<OwnedUserId>,
-    binding: [u8; 32],
-}
-
-impl Operation {
-    /// The request `method path` of a user, with this body.
-    pub fn new(user_id: Option<&UserId>, method: &str, path: &str, body: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [user_id.map_or("", UserId::as_str), method, path] {
-            hasher.update(&part.len().to_be_bytes()).update(part.as_bytes());
-        }
-        // A body that is no object has no `auth` in it and no flow to pass; its bytes will do.
-        match serde_json::from_slice(body) {
-            Ok(Json::Object(mut object)) => {
-                object.remove("auth");
-                digest(&Json::Object(object), &mut hasher);
-            }
-            _ => drop(hasher.update(body)),
-        }
-        Self { user_id: user_id.map(ToOwned::to_owned), binding: *hasher.finalize().as_bytes() }
-    }
-}
-
-/// Feeds a value in a form that does not depend on the order of keys or on white space.
-fn digest(value: &Json, hasher: &mut blake3::Hasher) {
-    match value {
-        Json::Object(object) => {
-            hasher.update(b"{").update(&object.len().to_be_bytes());
-            for key in object.keys().collect::<BTreeSet<_>>() {
-                hasher.update(&key.len().to_be_bytes()).update(key.as_bytes());
-                digest(object.get(key).unwrap_or(&Json::Null), hasher);
-            }
-        }
-        Json::Array(items) => {
-            hasher.update(b"[").update(&items.len().to_be_bytes());
-            for item in items {
-                digest(item, hasher);
-            }
-        }
-        scalar => {
-            let text = scalar.to_string();
-            hasher.update(b"=").update(&text.len().to_be_bytes()).update(text.as_bytes());
-        }
-    }
-}
 
 /// What a client sends as `auth`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,12 +148,9 @@ pub enum UiaError {
     /// The session is bound to another request.
     #[error("this session was begun for another request")]
     OtherOperation,
-    /// Too many attempts.
-    #[error("too many attempts")]
-    TooManyAttempts(Duration),
-    /// Passwords can't be checked just now.
+    /// A password could not be tried.
     #[error(transparent)]
-    Password(#[from] PasswordError),
+    Attempt(#[from] AttemptError),
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -329,14 +278,8 @@ impl Users {
         if claimed.is_some_and(|claimed| claimed != user_id) {
             return Ok(Some(Failure::Password));
         }
-        self.may_try_password(&user_id).map_err(UiaError::TooManyAttempts)?;
-        let reader = user_id.clone();
-        let account = self.store.read(move |view| accounts::get(view, &reader)).await?;
-        let right = self.verify_password(password, account.and_then(|account| account.password_hash)).await?;
-        if !right {
-            self.password_failed(&user_id);
-        }
-        Ok((!right).then_some(Failure::Password))
+        let account = self.try_password(&user_id, password).await?;
+        Ok(account.is_none().then_some(Failure::Password))
     }
 
     async fn challenge(
