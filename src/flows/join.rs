@@ -7,7 +7,11 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{membership, room_error::RoomError, send::power_levels, set_state};
+use super::{
+    new_state::{self, NewState, member_content},
+    room_error::RoomError,
+    send::power_levels,
+};
 use crate::{
     app::App,
     event::power::Action,
@@ -50,7 +54,7 @@ pub async fn join(
     if member == Some(Membership::Join) {
         return Ok(room_id);
     }
-    let content = membership::member_content(Membership::Join, &profile, reason);
+    let content = member_content(Membership::Join, &profile, reason);
     join_with(app, room, joining, content).await?;
     Ok(room_id)
 }
@@ -68,8 +72,7 @@ pub(super) async fn join_with(
     if let Some(authoriser) = app.rooms.read(authorise).await? {
         content.insert(AUTHORISED_VIA.to_owned(), CanonicalJsonValue::String(authoriser.to_string()));
     }
-    let state = membership::member_state(&user_id, content);
-    set_state::put(app, &user_id, room, state).await
+    new_state::put(app, &user_id, room, NewState::of_member(&user_id, content)).await
 }
 
 /// What a join needs beside the auth rules, which the graph asks: guests must be let in, and a restricted room wants to

@@ -1,15 +1,14 @@
 //! Changing who is in a room: invites, kicks, bans and their ends, leaving, knocking, forgetting.
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId,
-    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
+    OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId, canonical_json::CanonicalJsonValue,
 };
 
 use super::{
     join::{self, Joining},
+    new_state::{self, NewState, member_content},
     room_error::RoomError,
     send::Sender,
-    set_state::{self, NewState},
 };
 use crate::{
     app::App,
@@ -21,8 +20,6 @@ use crate::{
         profile::{self, MemberProfile},
     },
 };
-
-const MEMBER: &str = "m.room.member";
 
 /// What a user does to another's (or their own) membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,28 +56,7 @@ pub async fn change(
         Act::Knock => Membership::Knock,
     };
     let content = member_content(membership, &profile, reason);
-    set_state::put(app, user_id, room, member_state(&target, content)).await.map(|_| ())
-}
-
-/// The state event of a user's membership.
-pub(super) fn member_state(user_id: &UserId, content: CanonicalJsonObject) -> NewState {
-    NewState { kind: MEMBER.to_owned(), state_key: user_id.to_string(), content }
-}
-
-/// The content of a member event.
-pub(super) fn member_content(
-    membership: Membership,
-    profile: &MemberProfile,
-    reason: Option<String>,
-) -> CanonicalJsonObject {
-    let fields = [
-        ("membership", Some(membership.as_str().to_owned())),
-        ("displayname", profile.displayname.clone()),
-        ("avatar_url", profile.avatar_url.clone()),
-        ("reason", reason),
-    ];
-    let present = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    present.map(|(name, value)| (name.to_owned(), CanonicalJsonValue::String(value))).collect()
+    new_state::put(app, user_id, room, NewState::of_member(&target, content)).await.map(|_| ())
 }
 
 /// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.
@@ -158,9 +134,9 @@ pub(super) async fn set_by_state(
         Membership::Invite => {
             let (inviter, invitee) = (user_id.clone(), target);
             app.rooms.read(move |_, view| check_invitee(view, &inviter, &invitee)).await?;
-            set_state::put(app, user_id, room, state).await
+            new_state::put(app, user_id, room, state).await
         }
-        _ => set_state::put(app, user_id, room, state).await,
+        _ => new_state::put(app, user_id, room, state).await,
     }
 }
 

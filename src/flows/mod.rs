@@ -8,6 +8,7 @@ pub mod join;
 pub mod login;
 pub mod logout;
 pub mod membership;
+pub mod new_state;
 pub mod receipts;
 pub mod refresh;
 pub mod register;

@@ -7,28 +7,22 @@ use ruma::{
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 
-use super::{membership, room_error::RoomError, send::Sender};
+use super::{
+    membership,
+    new_state::{self, NewState},
+    room_error::RoomError,
+    send::Sender,
+};
 use crate::{
     app::App,
     event::json,
-    graph::{Event, Membership, Proposal, Reader, RoomNo},
+    graph::{Event, Membership, Reader, RoomNo},
     rooms::{
         aliases,
         content::{field, text},
     },
     store::View,
 };
-
-/// State that a user wants to set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewState {
-    /// Its type.
-    pub kind: String,
-    /// Its state key.
-    pub state_key: String,
-    /// Its content.
-    pub content: CanonicalJsonObject,
-}
 
 /// Sets state, and says by which event. What the same user set to the same content before is not sent again.
 pub async fn set_state(
@@ -46,19 +40,7 @@ pub async fn set_state(
     if state.kind == "m.room.member" {
         return membership::set_by_state(app, sender, room, state).await;
     }
-    put(app, &sender.user_id, room, state).await
-}
-
-/// Sends a state event.
-pub(super) async fn put(
-    app: &App,
-    user_id: &UserId,
-    room: RoomNo,
-    NewState { kind, state_key, content }: NewState,
-) -> Result<OwnedEventId, RoomError> {
-    let proposal = Proposal::state(user_id.to_owned(), kind, state_key, content);
-    let placed = app.graph.send(room, vec![proposal]).await?;
-    placed.into_iter().next().map(|placed| placed.event_id).ok_or(RoomError::Busy)
+    new_state::put(app, &sender.user_id, room, state).await
 }
 
 fn check(

@@ -17,7 +17,7 @@ use crate::{
     event::json,
     flows::{
         create_room::{self, NewRoom, Preset},
-        set_state::NewState,
+        new_state::NewState,
     },
     http::{Caller, RateClass, RawRequest, Refusal, Routes},
     rooms,

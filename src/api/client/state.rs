@@ -7,7 +7,7 @@ use super::{raw, room, send};
 use crate::{
     app::App,
     base::json_writer::Array,
-    flows::set_state::{self, NewState},
+    flows::{new_state::NewState, set_state},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
         access::{Access, AccessError},

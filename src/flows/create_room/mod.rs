@@ -1,52 +1,26 @@
 //! Creating rooms. The room begins with one commit: it is there with all of its state, or not at all.
 
-pub mod plan;
+mod literals;
+mod new_room;
+mod plan;
+mod power_levels;
 
 use std::sync::Arc;
 
-use ruma::{OwnedRoomId, OwnedUserId, RoomVersionId, canonical_json::CanonicalJsonObject};
+use ruma::{OwnedRoomId, OwnedUserId};
 use thiserror::Error;
 
-use self::plan::{MOST_AT_ONCE, Wish};
-pub use self::plan::{PlanError, Preset};
-use super::{membership::check_invitee, room_error::RoomError, set_state::NewState};
+pub use self::new_room::{NewRoom, PlanError, Preset};
+use self::{new_room::MOST_AT_ONCE, plan::Known};
+use super::{membership::check_invitee, room_error::RoomError};
 use crate::{
     app::App,
     event::{BuildError, FormatError},
-    graph::{CreateError, Placed, Proposal, SendError},
+    graph::{CreateError, Placed, Proposal, Reader, SendError},
     rooms::aliases,
     store::{Batch, View},
-    users::profile::{self, MemberProfile},
+    users::profile,
 };
-
-/// What a client asks for.
-#[derive(Clone, Debug)]
-pub struct NewRoom {
-    /// Who makes it.
-    pub creator: OwnedUserId,
-    /// The version.
-    pub version: RoomVersionId,
-    /// Which default state it gets.
-    pub preset: Preset,
-    /// More fields of the create event.
-    pub creation_content: CanonicalJsonObject,
-    /// Fields of the power levels that differ from the default.
-    pub power_levels: CanonicalJsonObject,
-    /// More state.
-    pub initial_state: Vec<NewState>,
-    /// The name.
-    pub name: Option<String>,
-    /// The topic.
-    pub topic: Option<String>,
-    /// The local part of its alias.
-    pub alias_name: Option<String>,
-    /// Who is invited.
-    pub invite: Vec<OwnedUserId>,
-    /// It is a direct chat with those who are invited.
-    pub is_direct: bool,
-    /// It is in the published directory.
-    pub published: bool,
-}
 
 /// Why there is no room.
 #[derive(Debug, Error)]
@@ -70,15 +44,12 @@ pub enum CreateRoomError {
 
 /// Creates a room.
 pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateRoomError> {
-    let wish = wish(app, new.clone()).await?;
-    let (alias, creator, published) = (wish.alias.clone(), new.creator.clone(), new.published);
-    let events = plan::plan(wish)?;
-    let mut proposals: Vec<Proposal> = events
-        .into_iter()
-        .map(|event| Proposal::state(new.creator.clone(), event.kind, event.state_key, event.content))
-        .collect();
+    let known = look_up(app, &new).await?;
+    let events = plan::plan(&new, &known)?;
+    let mut proposals: Vec<Proposal> = events.into_iter().map(|event| event.proposed_by(&new.creator)).collect();
     // What does not fit into one commit are invites; the room is whole without them.
     let later = proposals.split_off(proposals.len().min(MOST_AT_ONCE));
+    let (alias, creator, published) = (known.alias, new.creator, new.published);
     let directory = move |placed: &Placed, batch: &mut Batch| {
         if let Some(alias) = &alias {
             aliases::give(batch, alias, placed.room, &creator);
@@ -109,7 +80,7 @@ fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError {
 }
 
 /// Looks up what the plan needs to know of others.
-async fn wish(app: &App, new: NewRoom) -> Result<Wish, CreateRoomError> {
+async fn look_up(app: &App, new: &NewRoom) -> Result<Known, CreateRoomError> {
     let alias = match &new.alias_name {
         None => None,
         Some(name) => {
@@ -118,43 +89,30 @@ async fn wish(app: &App, new: NewRoom) -> Result<Wish, CreateRoomError> {
             Some(alias.ok_or(CreateRoomError::BadAlias)?)
         }
     };
-    let mut invite: Vec<OwnedUserId> = Vec::new();
+    let mut invitees: Vec<OwnedUserId> = Vec::new();
     for user_id in &new.invite {
-        if !invite.contains(user_id) {
-            invite.push(user_id.clone());
+        if !invitees.contains(user_id) {
+            invitees.push(user_id.clone());
         }
     }
-    let (creator, wanted, guests) = (new.creator.clone(), alias.clone(), invite.clone());
-    let look_up = move |_: &_, view: &View<'_>| {
-        if let Some(alias) = &wanted
+    let creator = new.creator.clone();
+    let look_up = move |_: &Reader, view: &View<'_>| {
+        if let Some(alias) = &alias
             && aliases::get(view, alias).map_err(RoomError::from)?.is_some()
         {
             return Err(CreateRoomError::AliasTaken);
         }
-        let mut profiles: Vec<MemberProfile> = Vec::with_capacity(guests.len());
-        for user_id in &guests {
+        let profile_of = |user_id| Ok::<_, RoomError>(profile::get(view, user_id)?.for_members());
+        let mut invite = Vec::with_capacity(invitees.len());
+        for user_id in &invitees {
             if *user_id != creator {
                 check_invitee(view, &creator, user_id)?;
             }
-            profiles.push(profile::get(view, user_id).map_err(RoomError::from)?.for_members());
+            invite.push((user_id.clone(), profile_of(user_id)?));
         }
-        Ok((profile::get(view, &creator).map_err(RoomError::from)?.for_members(), profiles))
+        Ok(Known { profile: profile_of(&creator)?, alias: alias.clone(), invite })
     };
-    let (profile, profiles) = app.rooms.read(look_up).await?;
-    Ok(Wish {
-        creator: new.creator,
-        profile,
-        version: new.version,
-        preset: new.preset,
-        creation_content: new.creation_content,
-        power_levels: new.power_levels,
-        initial_state: new.initial_state,
-        name: new.name,
-        topic: new.topic,
-        alias,
-        invite: invite.into_iter().zip(profiles).collect(),
-        is_direct: new.is_direct,
-    })
+    app.rooms.read(look_up).await
 }
 
 impl From<crate::store::ReadError> for CreateRoomError {

@@ -1,0 +1,62 @@
+//! State that somebody wants to set, and the event that sets it.
+
+use ruma::{
+    OwnedEventId, UserId,
+    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
+};
+
+use super::room_error::RoomError;
+use crate::{
+    app::App,
+    graph::{Membership, Proposal, RoomNo},
+    users::profile::MemberProfile,
+};
+
+/// State that a user wants to set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewState {
+    /// Its type.
+    pub kind: String,
+    /// Its state key.
+    pub state_key: String,
+    /// Its content.
+    pub content: CanonicalJsonObject,
+}
+
+impl NewState {
+    /// State of a type of which there is one in a room: its key is empty.
+    pub fn of_room(kind: &str, content: CanonicalJsonObject) -> Self {
+        Self { kind: kind.to_owned(), state_key: String::new(), content }
+    }
+
+    /// A user's membership, with content that is given.
+    pub fn of_member(user_id: &UserId, content: CanonicalJsonObject) -> Self {
+        Self { kind: "m.room.member".to_owned(), state_key: user_id.to_string(), content }
+    }
+
+    /// It as an event of this user's.
+    pub fn proposed_by(self, user_id: &UserId) -> Proposal {
+        Proposal::state(user_id.to_owned(), self.kind, self.state_key, self.content)
+    }
+}
+
+/// The content of a member event.
+pub(super) fn member_content(
+    membership: Membership,
+    profile: &MemberProfile,
+    reason: Option<String>,
+) -> CanonicalJsonObject {
+    let fields = [
+        ("membership", Some(membership.as_str().to_owned())),
+        ("displayname", profile.displayname.clone()),
+        ("avatar_url", profile.avatar_url.clone()),
+        ("reason", reason),
+    ];
+    let present = fields.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    present.map(|(name, value)| (name.to_owned(), CanonicalJsonValue::String(value))).collect()
+}
+
+/// Sends a state event; the graph judges it.
+pub(super) async fn put(app: &App, user_id: &UserId, room: RoomNo, state: NewState) -> Result<OwnedEventId, RoomError> {
+    Ok(app.graph.send_one(room, state.proposed_by(user_id)).await?.event_id)
+}
