@@ -1,18 +1,44 @@
 //! Reading contents of events that anybody may have written: what is odd counts as absent.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
-
-/// The fields of a content that were asked for, each still JSON.
-#[derive(Deserialize)]
-struct Fields<'a>(#[serde(borrow)] HashMap<Cow<'a, str>, &'a RawValue>);
 
 /// One field of a content; `None` if it is absent or not a `T`, or if the content is no object.
 pub fn field<T: DeserializeOwned>(content: &[u8], name: &str) -> Option<T> {
-    let fields: Fields<'_> = serde_json::from_slice(content).ok()?;
-    serde_json::from_str(fields.0.get(name)?.get()).ok()
+    let mut json = serde_json::Deserializer::from_slice(content);
+    let value = json.deserialize_map(Field(name)).ok()??;
+    json.end().ok()?;
+    serde_json::from_str(value.get()).ok()
+}
+
+/// Finds one field of an object, still JSON, and passes over the others.
+struct Field<'n>(&'n str);
+
+impl<'de> Visitor<'de> for Field<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+        let mut found = None;
+        while let Some(Name(name)) = map.next_key()? {
+            if name == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// One field of a content as text; empty text counts as absent, as the specification has it for names and aliases.

@@ -53,6 +53,8 @@ pub fn visible(
     eyes: &mut Eyes,
     events: impl IntoIterator<Item = Event>,
 ) -> Result<Vec<Seen>, ReadError> {
+    let events: Vec<Event> = events.into_iter().collect();
+    eyes.prepare(reader, view, events.iter().map(|event| event.meta.root_before))?;
     let mut seen = Vec::new();
     for event in events {
         if let Some(membership) = eyes.look_at(reader, view, &event)? {

@@ -18,13 +18,11 @@ use crate::{
         Place, Reader, RoomNo, Seq,
         log::{self, Entry, Stream},
     },
-    store::{Batch, CommitError, Position, ReadError, View},
+    store::{Batch, CommitError, Page, Position, ReadError, View},
 };
 
 /// Threads of one room in which a user may have a receipt of a type; the oldest makes room.
 const MOST_THREADS: usize = 500;
-/// Receipts that are read at once when a whole room's are wanted.
-const PAGE: usize = 1_000;
 
 /// Why a receipt is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -188,43 +186,48 @@ fn make_room(
     Ok(())
 }
 
-/// All receipts of one user in a room.
-pub fn of_user(view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Vec<Receipt>, ReadError> {
-    let page = view.scan(&RECEIPT.span(&(room, user_id.as_str())), usize::MAX)?;
-    Ok(page.rows.into_iter().filter_map(receipt).collect())
+/// All receipts of one user in each of these rooms, in their order: one wave.
+pub fn of_user(view: &View<'_>, rooms: &[RoomNo], user_id: &UserId) -> Result<Vec<Vec<Receipt>>, ReadError> {
+    let spans: Vec<_> = rooms.iter().map(|room| RECEIPT.span(&(*room, user_id.as_str()))).collect();
+    let pages = view.multi_scan(&spans, usize::MAX)?.into_iter();
+    Ok(pages.map(|page| page.rows.into_iter().filter_map(receipt).collect()).collect())
 }
 
-/// All receipts of a room that `reader` may know of.
-pub fn all(view: &View<'_>, room: RoomNo, reader: &UserId) -> Result<Vec<Receipt>, ReadError> {
-    let whole = RECEIPT.span(&(room,));
-    let (mut span, mut found) = (whole.clone(), Vec::new());
-    loop {
-        let page = view.scan(&span, PAGE)?;
-        let last = page.rows.last().map(|(key, _)| key.clone());
-        found.extend(page.rows.into_iter().filter_map(receipt).filter(|receipt| receipt.is_for(reader)));
-        match last {
-            Some(last) if page.more => span = whole.clone().after(&last),
-            _ => return Ok(found),
-        }
-    }
+/// All receipts of each of these rooms that `reader` may know of, in their order: one wave.
+pub fn all(view: &View<'_>, rooms: &[RoomNo], reader: &UserId) -> Result<Vec<Vec<Receipt>>, ReadError> {
+    let spans: Vec<_> = rooms.iter().map(|room| RECEIPT.span(&(*room,))).collect();
+    let pages = view.multi_scan(&spans, usize::MAX)?.into_iter();
+    let known = |row| receipt(row).filter(|receipt| receipt.is_for(reader));
+    Ok(pages.map(|page| page.rows.into_iter().filter_map(known).collect()).collect())
 }
 
-/// The receipts of a room that `reader` may know of and that moved in `(after, through]`, in the order of arrival.
+/// The receipts of each of these rooms that `reader` may know of and that moved in `(after, through]`, in their order and
+/// in that of arrival: two waves.
 pub fn since(
     view: &View<'_>,
-    room: RoomNo,
+    rooms: &[RoomNo],
     reader: &UserId,
     (after, through): (Position, Position),
-) -> Result<Vec<Receipt>, ReadError> {
-    let span = RECEIPT_LOG.span(&(room,)).after(&(room, after)).through(&(room, through));
-    let rows = view.scan(&span, usize::MAX)?.rows;
-    let keys: Vec<_> = rows.into_iter().map(|((room, _, user, kind, thread), ())| (room, user, kind, thread)).collect();
-    let found = view.multi_get(&RECEIPT, keys.clone())?;
-    let receipts = keys.into_iter().zip(found).filter_map(|(key, row)| receipt((key, row?)));
-    Ok(receipts.filter(|receipt| receipt.is_for(reader)).collect())
+) -> Result<Vec<Vec<Receipt>>, ReadError> {
+    let span = |room: &RoomNo| RECEIPT_LOG.span(&(*room,)).after(&(*room, after)).through(&(*room, through));
+    let pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), usize::MAX)?;
+    let keys = |page: &Page<LogKey, ()>| -> Vec<ReceiptKey> {
+        page.rows
+            .iter()
+            .map(|((room, _, user, kind, thread), ())| (*room, user.clone(), *kind, thread.clone()))
+            .collect()
+    };
+    let keys: Vec<Vec<ReceiptKey>> = pages.iter().map(keys).collect();
+    let mut found = view.multi_get(&RECEIPT, keys.iter().flatten().cloned())?.into_iter();
+    let of_room = |keys: Vec<ReceiptKey>| {
+        let receipts = keys.into_iter().zip(found.by_ref()).filter_map(|(key, row)| receipt((key, row?)));
+        receipts.filter(|receipt| receipt.is_for(reader)).collect()
+    };
+    Ok(keys.into_iter().map(of_room).collect())
 }
 
 type ReceiptKey = (RoomNo, String, u8, String);
+type LogKey = (RoomNo, Position, String, u8, String);
 
 fn receipt(((_, user, kind, thread), row): (ReceiptKey, ReceiptRow)) -> Option<Receipt> {
     Some(Receipt {

@@ -21,6 +21,9 @@ const REPLACE: &str = "m.replace";
 const THREAD: &str = "m.thread";
 const REFERENCE: &str = "m.reference";
 
+/// The types of relations of which something is bundled with the event that they relate to.
+pub const BUNDLED: [&str; 3] = [REPLACE, THREAD, REFERENCE];
+
 /// Edits of one event that are looked at, youngest first, for the newest valid one.
 const MOST_EDITS: usize = 50;
 /// Events of one thread that are counted; a longer thread has at least so many.

@@ -5,7 +5,7 @@ use ruma::{OwnedUserId, UserId};
 
 use super::content;
 use crate::{
-    graph::{Member, Membership, Reader, RoomNo, Root, StateKey},
+    graph::{Head, Member, Membership, Reader, RoomNo, Root, StateKey},
     store::{ReadError, View},
 };
 
@@ -25,17 +25,49 @@ pub struct Summary {
     pub invited: u32,
 }
 
-/// The summary of a room's current state, for one user.
-///
-/// In a room of more than 1,000 members the heroes are the first of some, not of all.
-pub fn summary(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Summary, ReadError> {
-    let Some(head) = reader.head(view, room)? else { return Ok(Summary::default()) };
-    let heroes = if has_name(reader, view, room, head.root)? {
-        Vec::new()
-    } else {
-        heroes(&reader.member_page(view, room, &[], None, MOST_LOOKED_AT)?.members, user_id)
-    };
-    Ok(Summary { heroes, joined: head.joined_members, invited: head.invited_members })
+/// By whom or what a room is named, whoever asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    has_name: bool,
+    /// The first who are joined or invited: one more than there can be heroes, since nobody is their own.
+    present: Vec<OwnedUserId>,
+    /// The first who were.
+    gone: Vec<OwnedUserId>,
+}
+
+impl Candidates {
+    /// Those of a room's current state. In a room of more than 1,000 members they are the first of some, not of all.
+    pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, root: Root) -> Result<Self, ReadError> {
+        if has_name(reader, view, room, root)? {
+            return Ok(Self { has_name: true, ..Self::default() });
+        }
+        Ok(Self::among(&reader.member_page(view, room, &[], None, MOST_LOOKED_AT)?.members))
+    }
+
+    fn among(members: &[(String, Member)]) -> Self {
+        let first = |wanted: &[Membership]| -> Vec<OwnedUserId> {
+            let mut found: Vec<_> = members.iter().filter(|(_, member)| wanted.contains(&member.membership)).collect();
+            found.sort_unstable_by_key(|(_, member)| (member.position, member.seq));
+            found.into_iter().filter_map(|(user, _)| UserId::parse(user).ok()).take(MOST_HEROES + 1).collect()
+        };
+        let present = first(&[Membership::Join, Membership::Invite]);
+        Self { has_name: false, present, gone: first(&[Membership::Leave, Membership::Ban]) }
+    }
+
+    /// The heroes for one user: the first others; if there is nobody, the first who were.
+    fn heroes(&self, user_id: &UserId) -> Vec<OwnedUserId> {
+        let others = |users: &[OwnedUserId]| -> Vec<OwnedUserId> {
+            users.iter().filter(|user| *user != user_id).take(MOST_HEROES).cloned().collect()
+        };
+        let present = others(&self.present);
+        if present.is_empty() { others(&self.gone) } else { present }
+    }
+
+    /// The summary of the room for one user.
+    pub fn summary(&self, head: &Head, user_id: &UserId) -> Summary {
+        let heroes = if self.has_name { Vec::new() } else { self.heroes(user_id) };
+        Summary { heroes, joined: head.joined_members, invited: head.invited_members }
+    }
 }
 
 fn has_name(reader: &Reader, view: &View<'_>, room: RoomNo, root: Root) -> Result<bool, ReadError> {
@@ -46,19 +78,6 @@ fn has_name(reader: &Reader, view: &View<'_>, room: RoomNo, root: Root) -> Resul
         event.is_some_and(|event| content::text(event.content(), field).is_some())
     };
     Ok(has(0, "name") || has(1, "alias"))
-}
-
-/// The first who are joined or invited; if there is nobody, the first who were.
-fn heroes(members: &[(String, Member)], user_id: &UserId) -> Vec<OwnedUserId> {
-    let first = |wanted: &[Membership]| -> Vec<OwnedUserId> {
-        let others =
-            members.iter().filter(|(user, member)| user != user_id.as_str() && wanted.contains(&member.membership));
-        let mut others: Vec<_> = others.collect();
-        others.sort_unstable_by_key(|(_, member)| (member.position, member.seq));
-        others.into_iter().filter_map(|(user, _)| UserId::parse(user).ok()).take(MOST_HEROES).collect()
-    };
-    let present = first(&[Membership::Join, Membership::Invite]);
-    if present.is_empty() { first(&[Membership::Leave, Membership::Ban]) } else { present }
 }
 
 #[cfg(test)]
@@ -75,15 +94,19 @@ mod tests {
         numbered.collect()
     }
 
+    fn heroes(list: &[(&str, Membership)], user_id: &UserId) -> Vec<OwnedUserId> {
+        Candidates::among(&members(list)).heroes(user_id)
+    }
+
     #[test]
     fn heroes_are_the_first_five_others() {
         let me = user_id!("@me:a");
         let (join, leave) = (Membership::Join, Membership::Leave);
         let mut list = vec![("z", join), ("me", join), ("left", leave)];
-        assert_eq!(heroes(&members(&list), me), ["@z:a"]);
+        assert_eq!(heroes(&list, me), ["@z:a"]);
         list.extend([("b", Membership::Invite), ("c", join), ("d", join), ("e", join), ("f", join)]);
-        assert_eq!(heroes(&members(&list), me), ["@z:a", "@b:a", "@c:a", "@d:a", "@e:a"]);
-        assert_eq!(heroes(&members(&[("me", join), ("x", leave), ("y", Membership::Ban)]), me), ["@x:a", "@y:a"]);
-        assert!(heroes(&members(&[("me", join)]), me).is_empty());
+        assert_eq!(heroes(&list, me), ["@z:a", "@b:a", "@c:a", "@d:a", "@e:a"]);
+        assert_eq!(heroes(&[("me", join), ("x", leave), ("y", Membership::Ban)], me), ["@x:a", "@y:a"]);
+        assert!(heroes(&[("me", join)], me).is_empty());
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Client-server API, "Room History Visibility". The rule itself ([`may_see`]) is pure; [`Eyes`] finds what it rests on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ruma::{OwnedUserId, UserId};
 
 use super::content;
 use crate::{
-    graph::{Event, Membership, Reader, RoomNo, Root, StateKey},
+    graph::{Event, Membership, Reader, RoomNo, Root, Seq, StateKey, UserRoom},
     store::{Position, ReadError, View},
 };
 
@@ -89,12 +89,17 @@ pub enum Standing {
 impl Standing {
     /// Reads it.
     pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Self, ReadError> {
-        let Some(row) = reader.user_room(view, user_id, room)? else { return Ok(Self::Outside) };
-        Ok(match (row.membership, row.left_root.zip(row.left_at)) {
+        let row = reader.user_room(view, user_id, room)?;
+        Ok(row.map_or(Self::Outside, |row| Self::by(&row)))
+    }
+
+    /// What a user's relation to the room says.
+    pub fn by(row: &UserRoom) -> Self {
+        match (row.membership, row.left_root.zip(row.left_at)) {
             (Membership::Join, _) => Self::Joined,
             (_, Some((root, at))) if !row.forgotten => Self::Left { at, root },
             _ => Self::Outside,
-        })
+        }
     }
 
     /// Whether the user joined the room after this event, given that they were not joined at it.
@@ -123,13 +128,19 @@ pub struct Eyes {
     user_id: OwnedUserId,
     standing: Standing,
     moments: HashMap<Root, Moment>,
+    /// The same by the events that say it: the setting and the user's membership.
+    known: HashMap<Vec<Option<Seq>>, Moment>,
 }
 
 impl Eyes {
     /// The eyes of a user in a room.
     pub fn of(reader: &Reader, view: &View<'_>, room: RoomNo, user_id: &UserId) -> Result<Self, ReadError> {
-        let standing = Standing::of(reader, view, room, user_id)?;
-        Ok(Self { room, user_id: user_id.to_owned(), standing, moments: HashMap::new() })
+        Ok(Self::standing_as(room, user_id, Standing::of(reader, view, room, user_id)?))
+    }
+
+    /// The same, where it is known already how the user stands to the room.
+    pub fn standing_as(room: RoomNo, user_id: &UserId, standing: Standing) -> Self {
+        Self { room, user_id: user_id.to_owned(), standing, moments: HashMap::new(), known: HashMap::new() }
     }
 
     /// The user.
@@ -144,15 +155,43 @@ impl Eyes {
 
     /// What holds in a state.
     pub fn moment(&mut self, reader: &Reader, view: &View<'_>, root: Root) -> Result<Moment, ReadError> {
-        if let Some(moment) = self.moments.get(&root) {
-            return Ok(*moment);
-        }
+        self.prepare(reader, view, [root])?;
+        // INVARIANT: it was just put there; what it says of an unknown state lets nobody see anything.
+        let nothing = Moment { visibility: HistoryVisibility::Joined, membership: Membership::Leave };
+        Ok(self.moments.get(&root).copied().unwrap_or(nothing))
+    }
+
+    /// Reads what holds in these states, all at once: for whoever is about to look at many events.
+    pub fn prepare(
+        &mut self,
+        reader: &Reader,
+        view: &View<'_>,
+        roots: impl IntoIterator<Item = Root>,
+    ) -> Result<(), ReadError> {
         let keys = [StateKey::new(HISTORY_VISIBILITY, ""), StateKey::new(MEMBER, self.user_id.as_str())];
-        let found = reader.state_events(view, self.room, root, &keys)?;
-        let content = |at: usize| found.get(at).and_then(Option::as_ref).map(|event| event.content());
-        let moment = Moment { visibility: HistoryVisibility::of(content(0)), membership: membership_in(content(1)) };
-        self.moments.insert(root, moment);
-        Ok(moment)
+        let roots: HashSet<Root> = roots.into_iter().filter(|root| !self.moments.contains_key(root)).collect();
+        let mut found = Vec::with_capacity(roots.len());
+        for root in roots {
+            found.push((root, reader.state_seqs(view, self.room, root, &keys)?));
+        }
+        // Most states differ in neither of the two events.
+        let unknown: HashSet<_> =
+            found.iter().map(|(_, seqs)| seqs).filter(|seqs| !self.known.contains_key(*seqs)).collect();
+        let numbers: HashSet<Seq> = unknown.iter().flat_map(|seqs| seqs.iter().flatten().copied()).collect();
+        let numbers: Vec<_> = numbers.into_iter().map(|seq| (self.room, seq)).collect();
+        let events = reader.events(view, &numbers)?;
+        let moments = unknown.into_iter().map(|seqs| {
+            let content = |at: usize| {
+                let seq = seqs.get(at).copied().flatten()?;
+                events.iter().flatten().find(|event| event.seq == seq).map(|event| event.content())
+            };
+            let visibility = HistoryVisibility::of(content(0));
+            (seqs.clone(), Moment { visibility, membership: membership_in(content(1)) })
+        });
+        self.known.extend(moments.collect::<Vec<_>>());
+        let moments = found.into_iter().filter_map(|(root, seqs)| Some((root, *self.known.get(&seqs)?)));
+        self.moments.extend(moments);
+        Ok(())
     }
 
     /// For each of these events of the room, in their order: the user's membership at it (as the event leaves it; for

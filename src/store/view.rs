@@ -46,6 +46,12 @@ pub struct Page<K, V> {
     pub more: bool,
 }
 
+impl<K, V> Page<K, V> {
+    fn empty() -> Self {
+        Self { rows: Vec::new(), more: false }
+    }
+}
+
 impl View<'_> {
     /// Every row that was committed at or below this position is in the view. Rows above may be in it too: whoever
     /// reads by position stops here.
@@ -95,31 +101,8 @@ impl View<'_> {
 
     /// The first `limit` rows of a span.
     pub fn scan<K: Key, V: Value>(&self, span: &Span<K, V>, limit: usize) -> Result<Page<K, V>, ReadError> {
-        self.snapshot.wave();
-        self.scan_in_wave(span, limit)
-    }
-
-    fn scan_in_wave<K: Key, V: Value>(&self, span: &Span<K, V>, limit: usize) -> Result<Page<K, V>, ReadError> {
-        let info = span.info;
-        let corrupt = |why| ReadError::Corrupt { keyspace: info.name, why };
-        let range = RawRange { family: info.family, start: &span.start, end: &span.end, reversed: span.reversed };
-        let (mut rows, mut more, mut failure) = (Vec::new(), false, None);
-        let scanned = self.snapshot.scan(&range, &mut |key, value| {
-            if rows.len() >= limit {
-                more = true;
-                return false;
-            }
-            match Keyspace::<K, V>::decode_key(key).and_then(|key| Ok((key, from_bytes(value)?))) {
-                Ok(row) => rows.push(row),
-                Err(why) => failure = Some(why),
-            }
-            failure.is_none()
-        });
-        self.noted(scanned)?;
-        match failure {
-            Some(why) => Err(corrupt(why)),
-            None => Ok(Page { rows, more }),
-        }
+        let pages = self.multi_scan(std::slice::from_ref(span), limit)?;
+        Ok(pages.into_iter().next().unwrap_or_else(Page::empty))
     }
 
     /// The first `limit` rows of each of many spans: one wave.
@@ -128,10 +111,36 @@ impl View<'_> {
         spans: &[Span<K, V>],
         limit: usize,
     ) -> Result<Vec<Page<K, V>>, ReadError> {
-        if !spans.is_empty() {
-            self.snapshot.wave();
+        let Some(info) = spans.first().map(|span| span.info) else { return Ok(Vec::new()) };
+        self.snapshot.wave();
+        let ranges: Vec<_> = spans
+            .iter()
+            .map(|Span { info, start, end, reversed, .. }| RawRange {
+                family: info.family,
+                start,
+                end,
+                reversed: *reversed,
+            })
+            .collect();
+        let mut pages: Vec<_> = spans.iter().map(|_| Page::empty()).collect();
+        let mut failure = None;
+        let scanned = self.snapshot.scan_many(&ranges, &mut |which, key, value| {
+            let Some(page) = pages.get_mut(which).filter(|_| failure.is_none()) else { return false };
+            if page.rows.len() >= limit {
+                page.more = true;
+                return false;
+            }
+            match Keyspace::<K, V>::decode_key(key).and_then(|key| Ok((key, from_bytes(value)?))) {
+                Ok(row) => page.rows.push(row),
+                Err(why) => failure = Some(why),
+            }
+            failure.is_none()
+        });
+        self.noted(scanned)?;
+        match failure {
+            Some(why) => Err(ReadError::Corrupt { keyspace: info.name, why }),
+            None => Ok(pages),
         }
-        spans.iter().map(|span| self.scan_in_wave(span, limit)).collect()
     }
 
     /// Whether all of these assertions hold in this view: one wave. The commit asks again.

@@ -5,6 +5,7 @@
 
 mod keys;
 mod lazy_members;
+mod recent;
 mod subscriber;
 mod unread;
 pub mod v3;
@@ -16,6 +17,7 @@ use thiserror::Error;
 pub use self::keys::KEYSPACES;
 use self::{
     lazy_members::LazyMembers,
+    recent::Recents,
     subscriber::{Subscribers, Telling, Touched},
 };
 use crate::{
@@ -53,6 +55,7 @@ pub struct Sync(Arc<Inner>);
 struct Inner {
     store: Store,
     reader: Reader,
+    recents: Arc<Recents>,
     typing: Typing,
     clock: Clock,
     tasks: Tasks,
@@ -80,6 +83,7 @@ impl Sync {
         Self(Arc::new(Inner {
             store: store.clone(),
             reader: graph.reader().clone(),
+            recents: Arc::default(),
             typing: typing.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
@@ -113,6 +117,7 @@ fn tell(subscribers: &Subscribers, published: &Published) {
 
 fn tell_of(subscribers: &Subscribers, telling: &mut Telling<'_>, touch: &Touch) {
     match (&touch.entry.subject, touch.entry.stream) {
+        (Subject::Room(room), Stream::Receipt) => telling.touch_room(*room, Touched::Receipts(*room)),
         (Subject::Room(room), _) => {
             let member = touch.delivery.as_deref().and_then(|delivery| {
                 let user_id = delivery.change.as_ref().filter(|change| change.key.kind == "m.room.member")?;

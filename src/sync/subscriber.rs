@@ -28,8 +28,10 @@ const SWEEP_EVERY: usize = 256;
 /// What a commit touched, as far as a waiting client cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Touched {
-    /// Something in the timeline, state, receipts or memberships of a room.
+    /// Something in the timeline, state or memberships of a room.
     Room(RoomNo),
+    /// Receipts in a room.
+    Receipts(RoomNo),
     /// Something in memory only (typing) in a room: wakes, but has counts of its own and is not remembered.
     Ephemeral(RoomNo),
     /// Account data, devices, or another thing of the user's own.

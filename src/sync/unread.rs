@@ -6,18 +6,19 @@
 
 use std::{cell::OnceCell, collections::BTreeMap};
 
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::UserId;
 
-use super::keys::{UNREAD, UnreadRow};
+use super::{
+    keys::{UNREAD, UnreadRow},
+    recent::{Recent, RecentEvent},
+};
 use crate::{
     base::json_writer::Object,
-    event::{Pdu, power::PowerLevels, version},
-    graph::{Event, Head, Place, Reader, RoomNo, StateKey},
+    graph::{Head, Place, Reader, RoomNo, StateKey},
     push::{self, Matcher, RoomContext},
     rooms::{
-        content::{self, RelatesTo},
-        format::{Unsigned, client_event},
-        receipts::{self, Receipt, Thread},
+        content,
+        receipts::{Receipt, Thread},
     },
     store::{Batch, Position, ReadError, View},
 };
@@ -49,75 +50,108 @@ pub(super) struct Count<'a> {
     pub(super) user_id: &'a UserId,
     pub(super) room: RoomNo,
     pub(super) head: &'a Head,
+    pub(super) recent: &'a Recent,
+    /// The user's own receipts in the room.
+    pub(super) receipts: &'a [Receipt],
+    /// What was counted before.
+    pub(super) memo: Option<&'a UnreadRow>,
     /// The commit of the user's last membership: without a receipt, counting begins there.
     pub(super) joined: Position,
     pub(super) through: Position,
 }
 
 impl Count<'_> {
-    /// Whether the user's receipts have moved since.
-    pub(super) fn has_read_since(&self, view: &View<'_>, since: Position) -> Result<bool, ReadError> {
-        let receipts = receipts::of_user(view, self.room, self.user_id)?;
-        Ok(receipts.iter().any(|receipt| receipt.position > since))
-    }
-
     /// Counts.
     pub(super) fn run(
         &self,
         view: &View<'_>,
         matcher: impl FnOnce() -> Result<std::sync::Arc<Matcher>, ReadError>,
     ) -> Result<Counted, ReadError> {
-        let receipts = receipts::of_user(view, self.room, self.user_id)?;
-        let hash = hash(&receipts);
-        let memo = view.get(&UNREAD, &(self.user_id.as_str(), self.room))?;
-        let memo = memo.filter(|memo| memo.receipts == hash && memo.counted_to <= self.through);
-        let after = match &memo {
+        let hash = hash(self.receipts);
+        let memo = self.memo.filter(|memo| memo.receipts == hash && memo.counted_to <= self.through);
+        let after = match memo {
             Some(memo) => memo.counted_to,
-            None if receipts.is_empty() => self.joined,
+            None if self.receipts.is_empty() => self.joined,
             None => Position::ZERO,
         };
-        let threads = memo.into_iter().flat_map(|memo| memo.threads);
-        let threads = threads.map(|(root, notify, highlight)| (root, (notify, highlight))).collect();
+        let threads = memo.iter().flat_map(|memo| &memo.threads);
+        let threads = threads.map(|(root, notify, highlight)| (root.clone(), (*notify, *highlight))).collect();
         let mut counted = Counted { room: self.room, receipts: hash, through: self.through, threads, looked_at: 0 };
-        let events = self.unread(view, &receipts, after, &mut counted)?;
-        if !events.is_empty() {
-            let (matcher, context) = (matcher()?, Context::read(self, view)?);
-            for event in events {
-                counted.add(&event, context.verdict(&matcher, &event));
+        let bars = Bars::of(self.receipts);
+        let after = bars.everything.map_or(after, |bar| after.max(bar.tie.position()));
+        let older = self.older(view, after)?;
+        let arrived = |one: &&RecentEvent| one.arrival.position > after && one.arrival.position <= self.through;
+        let arrived = self.recent.events.iter().chain(&older).filter(arrived);
+        let unread: Vec<_> = arrived
+            .inspect(|_| counted.looked_at = counted.looked_at.saturating_add(1))
+            .filter(|one| one.sender() != self.user_id && one.event.meta.redacted_by.is_none() && bars.is_unread(one))
+            .collect();
+        if !unread.is_empty() {
+            let (matcher, display_name) = (matcher()?, self.display_name(view)?);
+            for one in unread {
+                let verdict = self.verdict(view, &matcher, (one, display_name.as_deref()))?;
+                counted.add(one, verdict);
             }
         }
         Ok(counted)
     }
 
-    /// Others' events behind the receipts that arrived behind `after`.
-    fn unread(
-        &self,
-        view: &View<'_>,
-        receipts: &[Receipt],
-        after: Position,
-        counted: &mut Counted,
-    ) -> Result<Vec<Event>, ReadError> {
-        let bars = Bars::of(receipts);
-        let after = bars.everything.map_or(after, |bar| after.max(bar.tie.position()));
-        let mut found = Vec::new();
-        let mut last = None;
-        while counted.looked_at < MOST_EVENTS {
-            let bound = last.map_or(self.through, |arrival: crate::graph::Arrival| arrival.position);
+    /// The events that arrived behind `after` and before the recent ones, youngest first.
+    fn older(&self, view: &View<'_>, after: Position) -> Result<Vec<RecentEvent>, ReadError> {
+        let mut older: Vec<RecentEvent> = Vec::new();
+        if after >= self.recent.complete_after {
+            return Ok(older);
+        }
+        let mut last = self.recent.events.last().map(|one| one.arrival);
+        while older.len() < MOST_EVENTS {
+            let bound = last.map_or(self.through, |last| last.position.min(self.through));
             let page = self.reader.log_back(view, self.room, after, bound, PAGE)?;
             let rows: Vec<_> =
                 page.rows.iter().filter(|(arrival, _)| last.is_none_or(|last| *arrival < last)).collect();
             let numbers: Vec<_> = rows.iter().map(|(_, logged)| (self.room, logged.seq)).collect();
-            counted.looked_at = counted.looked_at.saturating_add(rows.len());
-            let events = self.reader.events(view, &numbers)?.into_iter().flatten();
-            found.extend(events.filter(|event| {
-                event.sender != self.user_id && event.meta.redacted_by.is_none() && bars.is_unread(event)
-            }));
+            let events = rows.iter().zip(self.reader.events(view, &numbers)?);
+            older.extend(events.filter_map(|((arrival, _), event)| Some(RecentEvent::new(event?, *arrival))));
             match rows.last() {
                 Some((arrival, _)) if page.more => last = Some(*arrival),
                 _ => break,
             }
         }
-        Ok(found)
+        Ok(older)
+    }
+
+    /// How the user is called in the room.
+    fn display_name(&self, view: &View<'_>) -> Result<Option<String>, ReadError> {
+        let own = StateKey::new("m.room.member", self.user_id.as_str());
+        let member = self.reader.state_events(view, self.room, self.head.root, &[own])?.pop().flatten();
+        Ok(member.and_then(|member| content::text(member.content(), "displayname")))
+    }
+
+    fn verdict(
+        &self,
+        view: &View<'_>,
+        matcher: &Matcher,
+        (one, display_name): (&RecentEvent, Option<&str>),
+    ) -> Result<push::Verdict, ReadError> {
+        let Some(event) = one.for_rules(self.head) else { return Ok(push::Verdict::default()) };
+        let failure = OnceCell::new();
+        let may_notify = |sender: &str, key: &str| {
+            let may = self.recent.may_notify(view, self.reader, self.head, (sender, key));
+            may.unwrap_or_else(|error| {
+                let _ = failure.set(error);
+                false
+            })
+        };
+        let verdict = matcher.evaluate(
+            event,
+            &RoomContext {
+                room_id: &self.head.room_id,
+                user_id: self.user_id,
+                display_name,
+                members: u64::from(self.head.joined_members),
+                may_notify: &may_notify,
+            },
+        );
+        failure.into_inner().map_or(Ok(verdict), Err)
     }
 }
 
@@ -144,87 +178,20 @@ impl<'a> Bars<'a> {
         bars
     }
 
-    fn is_unread(&self, event: &Event) -> bool {
-        let place = Place { depth: event.meta.depth, tie: event.meta.tie };
-        let own = match thread_of(event) {
-            Some(root) => self.threads.get(root.as_str()).copied(),
+    fn is_unread(&self, one: &RecentEvent) -> bool {
+        let place = Place { depth: one.event.meta.depth, tie: one.event.meta.tie };
+        let own = match one.thread() {
+            Some(root) => self.threads.get(root).copied(),
             None => self.main,
         };
         Some(place) > self.everything && Some(place) > own
     }
 }
 
-/// The root of the thread that an event is in.
-fn thread_of(event: &Event) -> Option<String> {
-    let relation = RelatesTo::of(event.content())?;
-    (relation.rel_type == "m.thread").then_some(relation.event_id)
-}
-
-/// What rules may ask about the room, read once a count.
-struct Context {
-    room_id: ruma::OwnedRoomId,
-    user_id: OwnedUserId,
-    display_name: Option<String>,
-    members: u64,
-    create: Option<Pdu>,
-    levels: Option<Pdu>,
-    rules: Option<&'static version::Rules>,
-    power: OnceCell<Option<PowerLevels>>,
-}
-
-impl Context {
-    fn read(count: &Count<'_>, view: &View<'_>) -> Result<Self, ReadError> {
-        let own = StateKey::new("m.room.member", count.user_id.as_str());
-        let keys = [StateKey::new("m.room.create", ""), StateKey::new("m.room.power_levels", ""), own];
-        let mut found = count.reader.state_events(view, count.room, count.head.root, &keys)?.into_iter();
-        let (create, levels, member) = (found.next().flatten(), found.next().flatten(), found.next().flatten());
-        let rules = version::rules(&count.head.room_version);
-        let pdu = |event: Option<Event>| {
-            let event = event?;
-            Pdu::from_stored(event.event_id.clone(), event.pdu.clone(), rules?).ok()
-        };
-        Ok(Self {
-            room_id: count.head.room_id.clone(),
-            user_id: count.user_id.to_owned(),
-            display_name: member.and_then(|member| content::text(member.content(), "displayname")),
-            members: u64::from(count.head.joined_members),
-            create: pdu(create),
-            levels: pdu(levels),
-            rules,
-            power: OnceCell::new(),
-        })
-    }
-
-    fn verdict(&self, matcher: &Matcher, event: &Event) -> push::Verdict {
-        let json = client_event(&event.client_json(), Some(&self.room_id), &Unsigned::default());
-        let parsed = std::str::from_utf8(&json).ok().and_then(push::Event::parse);
-        let Some(parsed) = parsed else { return push::Verdict::default() };
-        let may_notify = |sender: &str, key: &str| self.may_notify(sender, key);
-        let room_id: &RoomId = &self.room_id;
-        matcher.evaluate(
-            &parsed,
-            &RoomContext {
-                room_id,
-                user_id: &self.user_id,
-                display_name: self.display_name.as_deref(),
-                members: self.members,
-                may_notify: &may_notify,
-            },
-        )
-    }
-
-    fn may_notify(&self, sender: &str, key: &str) -> bool {
-        let power =
-            self.power.get_or_init(|| Some(PowerLevels::new(self.create.as_ref()?, self.levels.as_ref(), self.rules?)));
-        let (Some(power), Ok(sender)) = (power, UserId::parse(sender)) else { return false };
-        power.of(&sender) >= power.to_notify(key)
-    }
-}
-
 impl Counted {
-    fn add(&mut self, event: &Event, verdict: push::Verdict) {
+    fn add(&mut self, one: &RecentEvent, verdict: push::Verdict) {
         if verdict.notify {
-            let counts = self.threads.entry(thread_of(event).unwrap_or_default()).or_default();
+            let counts = self.threads.entry(one.thread().unwrap_or_default().to_owned()).or_default();
             counts.0 = counts.0.saturating_add(1);
             counts.1 = counts.1.saturating_add(u32::from(verdict.highlight));
         }
@@ -261,6 +228,15 @@ fn hash(receipts: &[Receipt]) -> u64 {
         hasher.update(format!("{:?}", receipt.thread).as_bytes());
     }
     hasher.finalize().as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+/// What was counted of a user's rooms, in their order: one wave.
+pub(super) fn counted(
+    view: &View<'_>,
+    user_id: &UserId,
+    rooms: &[RoomNo],
+) -> Result<Vec<Option<UnreadRow>>, ReadError> {
+    view.multi_get(&UNREAD, rooms.iter().map(|room| (user_id.as_str(), *room)))
 }
 
 /// Memos of what took long to count; `None` if nothing did.

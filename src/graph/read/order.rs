@@ -1,5 +1,7 @@
 //! The orders of a room: of arrival, of the graph, by time; relations and threads.
 
+use std::collections::HashSet;
+
 use super::Reader;
 use crate::{
     graph::{
@@ -156,6 +158,29 @@ impl Reader {
             .map(|page| Page {
                 rows: page.rows.into_iter().map(|((_, _, _, tie), seq)| (tie, seq)).collect(),
                 more: page.more,
+            })
+            .collect())
+    }
+
+    /// To which events of each of these ranges of numbers (first and last included) others relate by one of `rel_types`,
+    /// in their order: one wave. `None` where more than `limit` relations of all types had to be looked at.
+    pub fn related(
+        &self,
+        view: &View<'_>,
+        ranges: &[(RoomNo, Seq, Seq)],
+        rel_types: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Option<HashSet<Seq>>>, ReadError> {
+        let spans: Vec<_> = ranges
+            .iter()
+            .map(|(room, first, last)| RELATION.span(&(*room,)).from(&(*room, *first)).through(&(*room, *last)))
+            .collect();
+        let wanted: Vec<_> = rel_types.iter().map(|rel_type| relation_hash(rel_type)).collect();
+        let pages = view.multi_scan(&spans, limit)?.into_iter();
+        Ok(pages
+            .map(|page| {
+                let related = page.rows.into_iter().filter(|((_, _, hash, _), _)| wanted.contains(hash));
+                (!page.more).then(|| related.map(|((_, target, _, _), _)| target).collect())
             })
             .collect())
     }

@@ -89,6 +89,14 @@ impl Reader {
         Ok(pages.into_iter().map(|page| page.rows.first().map_or(Root::EMPTY, |(_, root)| *root)).collect())
     }
 
+    /// The last change of the current state of each of these rooms, in their order: at which commit, and to which state.
+    /// One wave.
+    pub fn last_roots(&self, view: &View<'_>, rooms: &[RoomNo]) -> Result<Vec<Option<(Position, Root)>>, ReadError> {
+        let spans: Vec<_> = rooms.iter().map(|room| ROOM_ROOT.span(&(*room,)).reversed()).collect();
+        let pages = view.multi_scan(&spans, 1)?.into_iter();
+        Ok(pages.map(|page| page.rows.first().map(|((_, position), root)| (*position, *root))).collect())
+    }
+
     /// Every change of the current state in `(after, through]`, oldest first: at which commit, and to which state.
     pub fn roots_between(
         &self,

@@ -100,6 +100,9 @@ pub trait Engine: Send + Sync + 'static {
     fn acknowledged(&self) -> Position;
 }
 
+/// Is handed the number of a range, a key in it and its value; says whether it wants more of that range.
+pub type VisitMany<'a> = dyn FnMut(usize, &[u8], &[u8]) -> bool + 'a;
+
 /// What an engine held at one moment.
 pub trait Snapshot {
     /// Hands the value of `key` to `read`, if there is one; says whether there was.
@@ -107,6 +110,15 @@ pub trait Snapshot {
 
     /// Hands key after key to `visit` until it says `false` or the range ends.
     fn scan(&self, range: &RawRange<'_>, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError>;
+
+    /// [`Snapshot::scan`] for each of many ranges of one family in turn; `visit` learns which one, and a `false` ends that
+    /// one alone.
+    fn scan_many(&self, ranges: &[RawRange<'_>], visit: &mut VisitMany<'_>) -> Result<(), EngineError> {
+        ranges
+            .iter()
+            .enumerate()
+            .try_for_each(|(which, range)| self.scan(range, &mut |key, value| visit(which, key, value)))
+    }
 
     /// Called before what a reader asks at once, be it one key or a thousand: an engine that counts such waves does so here.
     fn wave(&self) {}

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    SyncRequest, left,
+    SyncRequest, joined, left,
     reply::{Pending, StateSection, SyncReply},
     room,
 };
@@ -15,6 +15,7 @@ use crate::{
     store::{Position, ReadError, View},
     sync::{
         lazy_members::Memory,
+        recent::Recents,
         subscriber::{Subscriber, Touched},
         unread::Counted,
     },
@@ -40,6 +41,7 @@ pub(super) struct Question {
     pub(super) memory: Memory,
     pub(super) now: UnixMillis,
     pub(super) reader: Reader,
+    pub(super) recents: Arc<Recents>,
     pub(super) typing: Typing,
     pub(super) subscriber: Arc<Subscriber>,
 }
@@ -90,15 +92,24 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let heads = question.reader.heads(view, &numbers)?;
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;
     answer.reply.account_data = global;
-    for ((room, row), head) in rooms.iter().zip(&heads) {
-        let Some(head) = head else { continue };
-        if row.forgotten || !question.request.filter.room.allows_room(head.room_id.as_str()) {
-            continue;
-        }
+    let is_wanted = |(row, head): (&UserRoom, &Head)| {
+        !row.forgotten && question.request.filter.room.allows_room(head.room_id.as_str())
+    };
+    let wanted: Vec<_> = rooms
+        .iter()
+        .zip(&heads)
+        .filter_map(|((room, row), head)| Some((*room, row, head.as_ref().filter(|head| is_wanted((row, head)))?)))
+        .collect();
+    let joined: Vec<_> = wanted.iter().filter(|(_, row, _)| row.membership == Membership::Join).copied().collect();
+    let mut joined = joined::read(question, view, &joined)?.into_iter();
+    for (room, row, head) in wanted {
         let account_data = by_room.remove(head.room_id.as_str()).unwrap_or_default();
-        let place = Place { ignored: &ignored, room: *room, head, row, account_data };
+        let place = Place { ignored: &ignored, room, head, row, account_data };
         match row.membership {
-            Membership::Join => room::joined(question, view, place, &mut memory, &mut answer)?,
+            Membership::Join => {
+                let Some(read) = joined.next() else { continue };
+                room::joined(question, view, (place, read), &mut memory, &mut answer)?;
+            }
             Membership::Invite => left::pending(question, view, &place, Pending::Invite, &mut answer.reply)?,
             Membership::Knock => left::pending(question, view, &place, Pending::Knock, &mut answer.reply)?,
             Membership::Leave | Membership::Ban => left::left(question, view, place, &mut memory, &mut answer.reply)?,
@@ -116,7 +127,7 @@ fn rooms(question: &Question, view: &View<'_>) -> Result<Vec<(RoomNo, UserRoom)>
     let mut rooms: Vec<RoomNo> = touched
         .iter()
         .filter_map(|what| match what {
-            Touched::Room(room) | Touched::Ephemeral(room) => Some(*room),
+            Touched::Room(room) | Touched::Receipts(room) | Touched::Ephemeral(room) => Some(*room),
             Touched::User => None,
         })
         .collect();

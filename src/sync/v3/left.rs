@@ -12,7 +12,6 @@ use crate::{
     rooms::{
         events::{self, Seen},
         format::stripped,
-        page_token::PageToken,
         visibility::Eyes,
     },
     store::{Position, ReadError, View},
@@ -56,9 +55,9 @@ pub(super) fn left(
     let own = StateKey::new("m.room.member", user_id.as_str());
     let (timeline, state) = if row.was_joined {
         let after = question.since.unwrap_or(Position::ZERO);
-        let timeline = timeline::read(question, view, &place, &mut eyes, (after, row.position))?;
+        let timeline = timeline::read(question, view, (&place, None), &mut eyes, (after, row.position))?;
         let interval = Interval { known, end: row.left_root.unwrap_or(known) };
-        let state = state::write(question, view, room, interval, &timeline, memory)?;
+        let state = state::write(question, view, (room, None), interval, &timeline, memory)?;
         (timeline, state)
     } else {
         // Whoever was never in the room learns of nothing in it but their own standing.
@@ -75,7 +74,7 @@ pub(super) fn left(
             _ => Vec::new(),
         };
         let seen = event.into_iter().map(|event| Seen { event, membership: row.membership }).collect();
-        (Timeline { seen, limited: false, prev: PageToken::end(row.position) }, state)
+        (Timeline { seen, ..Timeline::nothing_new(row.position) }, state)
     };
     let timeline = if row.was_joined {
         timeline::write(question, view, &mut eyes, &timeline)?

@@ -1,6 +1,7 @@
 //! `GET /_matrix/client/v3/sync` (client-server API, "Syncing").
 
 mod collect;
+mod joined;
 mod left;
 mod reply;
 mod room;
@@ -141,6 +142,7 @@ impl Sync {
             memory: self.0.lazy_members.recall(&device, since.map(|token| token.position)),
             now: self.0.clock.now(),
             reader: self.0.reader.clone(),
+            recents: Arc::clone(&self.0.recents),
             typing: self.0.typing.clone(),
             subscriber: Arc::clone(subscriber),
         };

@@ -2,6 +2,7 @@
 
 use super::{
     collect::{Answer, Place, Question, write_entry},
+    joined::Read,
     reply::{JoinedReply, Json},
     state::{self, Interval},
     timeline::{self, Timeline},
@@ -9,10 +10,16 @@ use super::{
 use crate::{
     base::json_writer::Object,
     graph::{RoomNo, Root, StateKey},
-    rooms::{content, filter::Subject, receipts, summary, visibility::Eyes},
+    rooms::{
+        content,
+        filter::Subject,
+        receipts::{self, Receipt},
+        visibility::{Eyes, Standing},
+    },
     store::{Position, ReadError, View},
     sync::{
         lazy_members::Memory,
+        recent::Recent,
         unread::{Count, Counted},
     },
 };
@@ -21,32 +28,34 @@ use crate::{
 pub(super) fn joined(
     question: &Question,
     view: &View<'_>,
-    place: Place<'_>,
+    (place, read): (Place<'_>, Read),
     memory: &mut Memory,
     answer: &mut Answer,
 ) -> Result<(), ReadError> {
-    let (room, reader, user_id) = (place.room, &question.reader, &question.request.user_id);
-    let known = known_root(question, view, &place)?;
+    let (room, reader, recent) = (place.room, &question.reader, &*read.recent);
     // To whom the room is new the answer is as to whom everything is.
-    let since = question.since.filter(|_| known.is_some());
+    let since = question.since.filter(|_| read.known.is_some());
     let after = since.unwrap_or(Position::ZERO);
-    let mut eyes = Eyes::of(reader, view, room, user_id)?;
+    let mut eyes = Eyes::standing_as(room, &question.request.user_id, Standing::by(place.row));
     let timeline = if after < place.head.last_position || since.is_none() {
-        timeline::read(question, view, &place, &mut eyes, (after, question.through))?
+        timeline::read(question, view, (&place, Some(recent)), &mut eyes, (after, question.through))?
     } else {
-        nothing_new(question.through)
+        Timeline::nothing_new(question.through)
     };
-    let end = reader.root_at(view, room, question.through)?;
-    let known = known.filter(|_| !question.request.full_state).unwrap_or(Root::EMPTY);
-    let state = state::write(question, view, room, Interval { known, end }, &timeline, memory)?;
-    let counted = unread(question, view, &place, (since, &timeline))?;
+    let end = match recent.root_at(question.through) {
+        Some(root) => root,
+        None => reader.root_at(view, room, question.through)?,
+    };
+    let known = read.known.filter(|_| !question.request.full_state).unwrap_or(Root::EMPTY);
+    let state = state::write(question, view, (room, Some(recent)), Interval { known, end }, &timeline, memory)?;
+    let counted = unread(question, view, (&place, &read), (since, &timeline))?;
     let section = question.section();
     let mut reply = JoinedReply {
         timeline: timeline::write(question, view, &mut eyes, &timeline)?,
-        summary: summary(question, view, room, known == end)?,
+        summary: if known == end { None } else { Some(summary(question, view, (&place, recent))?) },
         unread: None,
         unread_threads: None,
-        ephemeral: ephemeral(question, view, room, since)?,
+        ephemeral: ephemeral(question, room, (since, &read.receipts)),
         account_data: wanted_account_data(question, &place),
         state,
         section,
@@ -63,55 +72,47 @@ pub(super) fn joined(
     Ok(())
 }
 
-/// The state that the client knows: that at `since`, if the user was joined then.
-fn known_root(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Root>, ReadError> {
-    let Some(since) = question.since else { return Ok(None) };
-    let root = question.reader.root_at(view, place.room, since)?;
-    if place.row.position <= since {
-        return Ok(Some(root));
-    }
+/// Whether the user was joined in a state.
+pub(super) fn was_joined(question: &Question, view: &View<'_>, room: RoomNo, root: Root) -> Result<bool, ReadError> {
     let own = StateKey::new("m.room.member", question.request.user_id.as_str());
-    let member = question.reader.state_events(view, place.room, root, &[own])?.pop().flatten();
+    let member = question.reader.state_events(view, room, root, &[own])?.pop().flatten();
     let was = member.and_then(|member| content::text(member.content(), "membership"));
-    Ok((was.as_deref() == Some("join")).then_some(root))
-}
-
-fn nothing_new(through: Position) -> Timeline {
-    let prev = crate::rooms::page_token::PageToken::end(through);
-    Timeline { seen: Vec::new(), limited: false, prev }
+    Ok(was.as_deref() == Some("join"))
 }
 
 /// The unread counts, if they may have changed: by new events, or by a receipt of the user's.
 fn unread(
     question: &Question,
     view: &View<'_>,
-    place: &Place<'_>,
+    (place, read): (&Place<'_>, &Read),
     (since, timeline): (Option<Position>, &Timeline),
 ) -> Result<Option<Counted>, ReadError> {
+    let Some((receipts, memo)) = &read.unread else { return Ok(None) };
     let user_id = &question.request.user_id;
+    if let Some(since) = since
+        && timeline.seen.is_empty()
+        && !receipts.iter().any(|receipt| receipt.position > since)
+    {
+        return Ok(None);
+    }
     let count = Count {
         reader: &question.reader,
         user_id,
         room: place.room,
         head: place.head,
+        recent: &read.recent,
+        receipts,
+        memo: memo.as_ref(),
         joined: place.row.position,
         through: question.through,
     };
-    if let Some(since) = since
-        && timeline.seen.is_empty()
-        && !count.has_read_since(view, since)?
-    {
-        return Ok(None);
-    }
     count.run(view, || question.subscriber.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)
 }
 
-/// The summary, whenever the state has changed: it follows from members and names.
-fn summary(question: &Question, view: &View<'_>, room: RoomNo, unchanged: bool) -> Result<Option<Json>, ReadError> {
-    if unchanged {
-        return Ok(None);
-    }
-    let summary = summary::summary(&question.reader, view, room, &question.request.user_id)?;
+/// The summary, which follows from members and names.
+fn summary(question: &Question, view: &View<'_>, (place, recent): (&Place<'_>, &Recent)) -> Result<Json, ReadError> {
+    let candidates = recent.candidates(view, &question.reader)?;
+    let summary = candidates.summary(place.head, &question.request.user_id);
     let mut out = Vec::new();
     let mut object = Object::begin(&mut out);
     if !summary.heroes.is_empty() {
@@ -120,26 +121,16 @@ fn summary(question: &Question, view: &View<'_>, room: RoomNo, unchanged: bool) 
     object.value("m.joined_member_count", &summary.joined);
     object.value("m.invited_member_count", &summary.invited);
     object.end();
-    Ok(Some(out))
+    Ok(out)
 }
 
 /// Receipts and typing.
-fn ephemeral(
-    question: &Question,
-    view: &View<'_>,
-    room: RoomNo,
-    since: Option<Position>,
-) -> Result<Vec<Json>, ReadError> {
+fn ephemeral(question: &Question, room: RoomNo, (since, receipts): (Option<Position>, &[Receipt])) -> Vec<Json> {
     let filter = &question.request.filter.room.ephemeral;
     let wants = |kind: &str| filter.allows(Subject { kind, sender: "", has_url: false });
     let mut events = Vec::new();
     if wants("m.receipt") {
-        let user_id = &question.request.user_id;
-        let found = match since {
-            Some(since) => receipts::since(view, room, user_id, (since, question.through))?,
-            None => receipts::all(view, room, user_id)?,
-        };
-        events.extend(receipts::to_events(&found));
+        events.extend(receipts::to_events(receipts));
     }
     if wants("m.typing") {
         let counted = if since.is_some() { question.counted } else { 0 };
@@ -154,7 +145,7 @@ fn ephemeral(
             events.push(out);
         }
     }
-    Ok(events)
+    events
 }
 
 /// The account data of the room that the filter wants.

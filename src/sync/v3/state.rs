@@ -2,7 +2,7 @@
 //!
 //! Client-server API, "Syncing" (the note on `state`), MSC4222 for `state_after`, "Lazy-loading room members".
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::{
     collect::Question,
@@ -14,7 +14,7 @@ use crate::{
     graph::{Event, RoomNo, Root, Seq, StateKey},
     rooms::{events, filter::Subject, members},
     store::{ReadError, View},
-    sync::lazy_members::Memory,
+    sync::{lazy_members::Memory, recent::Recent},
 };
 
 const MEMBER: &str = "m.room.member";
@@ -32,21 +32,22 @@ pub(super) struct Interval {
 pub(super) fn write(
     question: &Question,
     view: &View<'_>,
-    room: RoomNo,
+    (room, recent): (RoomNo, Option<&Recent>),
     interval: Interval,
     timeline: &Timeline,
     memory: &mut Memory,
 ) -> Result<Vec<Json>, ReadError> {
     let start = timeline.seen.first().map_or(interval.end, |first| first.event.meta.root_before);
-    let lazy = question.request.filter.room.state.lazy_load_members;
-    let wanted = match question.section() {
-        StateSection::After | StateSection::AfterUnstable => after(question, view, room, interval)?,
-        StateSection::Before => before(question, view, room, (interval, start), timeline)?,
+    let root = if question.section() == StateSection::Before { start } else { interval.end };
+    let mut events = if interval.known.is_empty() {
+        whole(question, view, (room, recent), root)?
+    } else {
+        changed(question, view, room, (interval.known, root))?
     };
-    let numbers: Vec<_> = wanted.into_values().map(|seq| (room, seq)).collect();
-    let mut events: Vec<Event> = question.reader.events(view, &numbers)?.into_iter().flatten().collect();
-    if lazy {
-        let root = if question.section() == StateSection::Before { start } else { interval.end };
+    if question.section() == StateSection::Before {
+        add_unsent(question, view, room, ((start, interval.end), timeline), &mut events)?;
+    }
+    if question.request.filter.room.state.lazy_load_members {
         let all = interval.known.is_empty() || question.request.filter.room.state.include_redundant_members;
         add_senders(question, view, (room, root), (timeline, &mut events), (memory, all))?;
     }
@@ -59,52 +60,66 @@ pub(super) fn write(
     Ok(shape(&question.request.filter, written, events.iter().map(|event| &event.body)))
 }
 
-type Wanted = BTreeMap<StateKey, Seq>;
-
-/// All that changed up to the end.
-fn after(question: &Question, view: &View<'_>, room: RoomNo, interval: Interval) -> Result<Wanted, ReadError> {
-    changed(question, view, room, (interval.known, interval.end))
-}
-
-/// What changed up to the start of the timeline, and what changed within it without being in it: by resolution, or because
-/// the filter left it out.
-fn before(
+/// The state for those who know nothing of the room.
+///
+/// Of its members lazy-loading leaves only oneself (those who speak are added later): then the others, who may be very
+/// many, are not even looked at.
+fn whole(
     question: &Question,
     view: &View<'_>,
-    room: RoomNo,
-    (interval, start): (Interval, Root),
-    timeline: &Timeline,
-) -> Result<Wanted, ReadError> {
-    let mut wanted = changed(question, view, room, (interval.known, start))?;
-    let sent: HashSet<Seq> = timeline.seen.iter().map(|seen| seen.event.seq).collect();
-    for changed in question.reader.changes(view, room, start, interval.end)? {
-        if let Some(seq) = changed.new.filter(|seq| !sent.contains(seq)) {
-            wanted.insert(changed.key, seq);
-        }
+    (room, recent): (RoomNo, Option<&Recent>),
+    root: Root,
+) -> Result<Vec<Event>, ReadError> {
+    let reader = &question.reader;
+    let is_lazy = question.request.filter.room.state.lazy_load_members;
+    let kept = match recent {
+        Some(recent) if is_lazy => recent.state_but_members(view, reader, root)?.map(<[Event]>::to_vec),
+        Some(recent) => recent.small_state(view, reader, root)?,
+        None => None,
+    };
+    if !is_lazy {
+        return kept.map_or_else(|| changed(question, view, room, (Root::EMPTY, root)), Ok);
     }
-    Ok(wanted)
+    let mut events = match kept {
+        Some(events) => events,
+        None => {
+            let seqs = reader.state_but_type(view, room, root, MEMBER)?;
+            let numbers: Vec<_> = seqs.into_iter().map(|(_, seq)| (room, seq)).collect();
+            reader.events(view, &numbers)?.into_iter().flatten().collect()
+        }
+    };
+    let own = StateKey::new(MEMBER, question.request.user_id.as_str());
+    events.extend(reader.state_events(view, room, root, &[own])?.into_iter().flatten());
+    Ok(events)
 }
 
-/// What is in the second state and not in the first.
-///
-/// Of the members of a room of which a client knows nothing, lazy-loading leaves only oneself (those who speak are added
-/// later): then the others, who may be very many, are not even looked at. Whoever knows the room gets everybody who
-/// changed.
+/// What is in the second state and not in the first: everybody who changed is among it, lazy-loading or not.
 fn changed(
     question: &Question,
     view: &View<'_>,
     room: RoomNo,
     (known, state): (Root, Root),
-) -> Result<Wanted, ReadError> {
-    if known.is_empty() && question.request.filter.room.state.lazy_load_members {
-        let mut wanted: Wanted = question.reader.state_but_type(view, room, state, MEMBER)?.into_iter().collect();
-        let own = StateKey::new(MEMBER, question.request.user_id.as_str());
-        let member = question.reader.state_seqs(view, room, state, std::slice::from_ref(&own))?.pop().flatten();
-        wanted.extend(member.map(|seq| (own, seq)));
-        return Ok(wanted);
-    }
-    let changes = question.reader.changes(view, room, known, state)?;
-    Ok(changes.into_iter().filter_map(|changed| Some((changed.key, changed.new?))).collect())
+) -> Result<Vec<Event>, ReadError> {
+    let changes = question.reader.changes(view, room, known, state)?.into_iter();
+    let numbers: Vec<_> = changes.filter_map(|changed| Some((room, changed.new?))).collect();
+    Ok(question.reader.events(view, &numbers)?.into_iter().flatten().collect())
+}
+
+/// Adds what changed within the timeline without being in it: by resolution, or because the filter left it out.
+fn add_unsent(
+    question: &Question,
+    view: &View<'_>,
+    room: RoomNo,
+    ((start, end), timeline): ((Root, Root), &Timeline),
+    events: &mut Vec<Event>,
+) -> Result<(), ReadError> {
+    let sent: HashSet<Seq> = timeline.seen.iter().map(|seen| seen.event.seq).collect();
+    let mut unsent = changed(question, view, room, (start, end))?;
+    unsent.retain(|event| !sent.contains(&event.seq));
+    let replaces = |event: &Event| unsent.iter().any(|new| new.kind == event.kind && new.state_key == event.state_key);
+    events.retain(|event| !replaces(event));
+    events.append(&mut unsent);
+    Ok(())
 }
 
 /// Adds the members who sent the events of the timeline: all, or those that the client does not have.

@@ -14,6 +14,7 @@ use crate::{
         visibility::Eyes,
     },
     store::{Position, ReadError, View},
+    sync::recent::{Recent, RecentEvent},
 };
 
 /// Events of a room, if the filter does not say how many.
@@ -33,48 +34,84 @@ pub(super) struct Timeline {
     pub(super) limited: bool,
     /// Paging back begins here.
     pub(super) prev: PageToken,
+    /// Something is to be bundled with one of them, perhaps.
+    pub(super) is_related_to: bool,
 }
 
-/// Reads the last events that arrived in `(after, through]`.
+impl Timeline {
+    /// Nothing arrived.
+    pub(super) fn nothing_new(through: Position) -> Self {
+        Self { seen: Vec::new(), limited: false, prev: PageToken::end(through), is_related_to: false }
+    }
+}
+
+/// Reads the last events that arrived in `(after, through]`: first among the recent ones, if they are given.
 pub(super) fn read(
     question: &Question,
     view: &View<'_>,
-    place: &Place<'_>,
+    (place, recent): (&Place<'_>, Option<&Recent>),
     eyes: &mut Eyes,
     (after, through): (Position, Position),
 ) -> Result<Timeline, ReadError> {
     let (room, filter) = (place.room, &question.request.filter.room.timeline);
     let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)).unwrap_or(1);
+    let heard = |event: &Event| event.state_key.is_some() || !place.ignored.contains(event.sender.as_str());
+    let is_wanted = |event: &Event| heard(event) && wants(filter, event);
     // Newest first.
-    let mut seen: Vec<Seen> = Vec::new();
-    let (mut limited, mut rows_read, mut last): (bool, usize, Option<Arrival>) = (false, 0, None);
-    loop {
-        let bound = last.map_or(through, |arrival| arrival.position);
+    let mut found = Found { seen: Vec::new(), limit, limited: false };
+    let mut is_related_to = false;
+    let is_between = |one: &&RecentEvent| one.arrival.position > after && one.arrival.position <= through;
+    let recent_events = recent.iter().flat_map(|recent| &recent.events).filter(is_between);
+    let recent_events: Vec<_> = recent_events.filter(|one| is_wanted(&one.event)).collect();
+    eyes.prepare(&question.reader, view, recent_events.iter().map(|one| one.event.meta.root_before))?;
+    for one in recent_events {
+        if !found.limited {
+            let membership = eyes.look_at(&question.reader, view, &one.event)?;
+            is_related_to |= one.is_related_to;
+            found.add(membership.map(|membership| Seen { event: one.event.clone(), membership }));
+        }
+    }
+    let mut last = recent.and_then(|recent| recent.events.last()).map(|one| one.arrival);
+    let mut more = recent.is_none_or(|recent| after < recent.complete_after);
+    let mut rows_read: usize = 0;
+    while more && !found.limited && rows_read < MOST_ROWS {
+        is_related_to = true;
+        let bound = last.map_or(through, |arrival: Arrival| arrival.position.min(through));
         let page = question.reader.log_back(view, room, after, bound, PAGE.max(limit.saturating_add(51)))?;
         let rows: Vec<_> = page.rows.iter().filter(|(arrival, _)| last.is_none_or(|last| *arrival < last)).collect();
         rows_read = rows_read.saturating_add(rows.len());
         let numbers: Vec<_> = rows.iter().map(|(_, logged)| (room, logged.seq)).collect();
         let events = question.reader.events(view, &numbers)?.into_iter().flatten();
-        let heard = |event: &Event| event.state_key.is_some() || !place.ignored.contains(event.sender.as_str());
-        let wanted = events.filter(|event| heard(event) && wants(filter, event));
-        for one in events::visible(&question.reader, view, eyes, wanted)? {
-            if seen.len() == limit {
-                limited = true;
-                break;
-            }
-            seen.push(one);
+        for one in events::visible(&question.reader, view, eyes, events.filter(is_wanted))? {
+            found.add(Some(one));
         }
-        match rows.last() {
-            Some((arrival, _)) if page.more && !limited && rows_read < MOST_ROWS => last = Some(*arrival),
-            _ => {
-                limited |= page.more && rows_read >= MOST_ROWS;
-                break;
-            }
-        }
+        last = rows.last().map(|(arrival, _)| *arrival);
+        more = page.more && last.is_some();
     }
+    let Found { mut seen, mut limited, .. } = found;
+    limited |= more;
     seen.reverse();
     let prev = seen.first().map_or(PageToken::end(through), |first| PageToken::before(place_of(&first.event), through));
-    Ok(Timeline { seen, limited, prev })
+    Ok(Timeline { seen, limited, prev, is_related_to })
+}
+
+/// Events on their way into a timeline, newest first.
+struct Found {
+    seen: Vec<Seen>,
+    limit: usize,
+    /// One more was found.
+    limited: bool,
+}
+
+impl Found {
+    fn add(&mut self, one: Option<Seen>) {
+        let Some(one) = one.filter(|_| !self.limited) else { return };
+        if self.seen.len() < self.limit {
+            self.seen.push(one);
+        } else {
+            self.limited = true;
+        }
+    }
 }
 
 fn place_of(event: &Event) -> EventPlace {
@@ -88,7 +125,8 @@ pub(super) fn write(
     eyes: &mut Eyes,
     timeline: &Timeline,
 ) -> Result<TimelineReply, ReadError> {
-    let wanted = (&*timeline.seen, None, Bundle::All);
+    let bundle = if timeline.is_related_to { Bundle::All } else { Bundle::Nothing };
+    let wanted = (&*timeline.seen, None, bundle);
     let written = events::write(&question.reader, view, eyes, &question.recipient(), wanted)?;
     let events = timeline.seen.iter().map(|seen| &seen.event.body);
     let written = shape(&question.request.filter, written, events);

@@ -48,7 +48,7 @@ impl Room {
     /// What a user may know of the receipts of the room.
     async fn receipts(&self, name: &str) -> Vec<Receipt> {
         let (room, user_id) = (self.number().await, UserId::parse(format!("@{name}:localhost")).unwrap());
-        self.api.app().rooms.read(move |_, view| receipts::all(view, room, &user_id)).await.unwrap()
+        self.api.app().rooms.read(move |_, view| receipts::all(view, &[room], &user_id)).await.unwrap().concat()
     }
 
     /// Which of the messages a receipt of Bob's names, as a user knows it.
@@ -81,8 +81,8 @@ async fn a_receipt_moves_forward_only() {
         .api
         .app()
         .rooms
-        .read(move |_, view| receipts::since(view, number, &alice, (Position::ZERO, view.horizon())));
-    assert_eq!(log.await.unwrap().len(), 1, "one row for a receipt, however often it moved");
+        .read(move |_, view| receipts::since(view, &[number], &alice, (Position::ZERO, view.horizon())));
+    assert_eq!(log.await.unwrap().concat().len(), 1, "one row for a receipt, however often it moved");
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,8 +99,8 @@ async fn a_private_receipt_is_its_users_alone() {
         .api
         .app()
         .rooms
-        .read(move |_, view| receipts::since(view, number, &alice, (Position::ZERO, view.horizon())));
-    assert!(log.await.unwrap().iter().all(|receipt| receipt.kind == ReceiptType::Read));
+        .read(move |_, view| receipts::since(view, &[number], &alice, (Position::ZERO, view.horizon())));
+    assert!(log.await.unwrap().concat().iter().all(|receipt| receipt.kind == ReceiptType::Read));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,8 +176,11 @@ async fn many_threads_are_bounded() {
         room.receipt("m.read", &thread, json!({ "thread_id": thread })).await.ok();
     }
     room.receipt("m.read", root, json!({})).await.ok();
-    let own =
-        room.api.app().rooms.read(move |_, view| Ok::<_, ReadError>(receipts::of_user(view, number, &bob)?.len()));
+    let own = room
+        .api
+        .app()
+        .rooms
+        .read(move |_, view| Ok::<_, ReadError>(receipts::of_user(view, &[number], &bob)?.concat().len()));
     assert_eq!(own.await.unwrap(), 500);
 }
 

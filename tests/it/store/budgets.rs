@@ -64,15 +64,24 @@ async fn endpoints_keep_to_their_budgets() {
         let before = server.waves();
         let synced = sync(&server, &alice, "").await;
         let initial = server.waves() - before;
+        let before = server.waves();
+        sync(&server, &alice, "").await;
+        let again = server.waves() - before;
         say(&server, &alice, &room, "news").await;
         let before = server.waves();
         since(&server, &alice, &synced).await;
         let incremental = server.waves() - before;
+        let before = server.waves();
+        since(&server, &alice, &synced).await;
+        let shared = server.waves() - before;
 
         let whole = format!("{members} members and {rooms} more rooms");
         assert!(sent <= 5, "a send with {whole}: {sent} waves");
-        assert!(incremental <= 19, "an incremental sync with {whole}: {incremental} waves");
-        let most = 10 + 32 * (rooms as u64 + 1) + 2 * members as u64;
+        assert!(incremental <= 11, "an incremental sync with {whole}: {incremental} waves");
+        assert!(shared <= 6, "an incremental sync of what somebody has fetched, with {whole}: {shared} waves");
+        let most = 12 + 20 * (rooms as u64 + 1) + members as u64;
         assert!(initial <= most, "an initial sync with {whole}: {initial} waves");
+        let most = 12 + 3 * (rooms as u64 + 1);
+        assert!(again <= most, "an initial sync of what somebody has fetched, with {whole}: {again} waves");
     }
 }

@@ -79,6 +79,19 @@ async fn spans_are_ordered_and_bounded(store: &Store) {
     let nothing = NUMBERS.span(&(5,)).from(&(5, "k8")).before(&(5, "k2"));
     assert_eq!(keys(read(store, |view| view.scan(&nothing, 100))), [0_u64; 0]);
 
+    // Many at once: each as if it were alone, whatever their order and overlap, and whichever is empty.
+    let tail = NUMBERS.span(&(5,)).from(&(5, "k8"));
+    let through = NUMBERS.span(&(5,)).through(&(5, "k4")).reversed();
+    let spans = [tail, back, nothing, whole, middle, through, NUMBERS.span(&(4,)), NUMBERS.span(&(6,)).reversed()];
+    let pages = read(store, |view| view.multi_scan(&spans, 3));
+    let more: Vec<bool> = pages.iter().map(|page| page.more).collect();
+    assert_eq!(more, [false, true, false, true, false, true, false, false]);
+    let rows: Vec<Vec<u64>> = pages.into_iter().map(keys).collect();
+    assert_eq!(
+        rows,
+        [vec![8, 9], vec![3, 2, 1], vec![], vec![0, 1, 2], vec![3, 4], vec![4, 3, 2], vec![], vec![]] as [Vec<u64>; 8]
+    );
+
     let mut batch = Batch::new();
     batch.clear(NUMBERS.span(&(5,)).from(&(5, "k3")));
     batch.put(&NUMBERS, &(5, "k7"), &70);

@@ -1,6 +1,6 @@
 //! Rooms in an answer: timelines, states, sections.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{create_room, filter, invite, join, keys, leave, public_room, say, set_state, since, sync, texts, token};
 use crate::harness::TestServer;
@@ -197,4 +197,29 @@ async fn a_forgotten_room_is_gone() {
     assert!(sync(&server, &bob, &all).await["rooms"]["leave"][&room].is_object());
     server.post(&format!("/v3/rooms/{room}/forget")).by(&bob).json(&json!({})).send().await.ok();
     assert!(sync(&server, &bob, &all).await.get("rooms").is_none());
+}
+
+#[tokio::test]
+async fn what_was_sent_once_is_sent_anew_when_it_has_changed() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({})).await;
+    let (edited, redacted) = (say(&server, &alice, &room, "befroe").await, say(&server, &alice, &room, "oops").await);
+    let event_in = |answer: &Value, event_id: &str| -> Value {
+        let events = answer["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap();
+        events.iter().find(|event| event["event_id"] == *event_id).unwrap().clone()
+    };
+    let first = sync(&server, &alice, "").await;
+    assert_eq!(event_in(&first, &edited)["unsigned"].get("m.relations"), None);
+    assert_eq!(event_in(&first, &redacted)["content"]["body"], "oops");
+
+    let edit = json!({"msgtype": "m.text", "body": "* before", "m.new_content": {"msgtype": "m.text", "body": "before"},
+        "m.relates_to": {"rel_type": "m.replace", "event_id": edited}});
+    server.put(&format!("/v3/rooms/{room}/send/m.room.message/edit")).by(&alice).json(&edit).send().await.ok();
+    let second = sync(&server, &alice, "").await;
+    assert_eq!(event_in(&second, &edited)["unsigned"]["m.relations"]["m.replace"]["content"], edit);
+    server.put(&format!("/v3/rooms/{room}/redact/{redacted}/redact")).by(&alice).json(&json!({})).send().await.ok();
+    let third = sync(&server, &alice, "").await;
+    assert_eq!(event_in(&third, &redacted)["content"], json!({}));
+    assert_eq!(event_in(&third, &redacted)["unsigned"]["redacted_because"]["type"], "m.room.redaction");
 }
