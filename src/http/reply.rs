@@ -35,6 +35,18 @@ impl Json {
         Self(json.into())
     }
 
+    /// The same, which is dropped together with `held` when it has been handed to the socket.
+    #[must_use]
+    pub fn holding(self, held: impl Send + 'static) -> Self {
+        struct Holding<T>(Bytes, T);
+        impl<T> AsRef<[u8]> for Holding<T> {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Self(Bytes::from_owner(Holding(self.0, held)))
+    }
+
     /// `{}`.
     pub fn empty() -> Self {
         Self(Bytes::from_static(b"{}"))

@@ -3,6 +3,7 @@
 //! A `/sync` reads one snapshot up to one position and answers from it; when there is nothing new it waits for a touch of
 //! its `subscriber` and looks again, until its time is up. [`v3`] is the view that clients of the v3 API get.
 
+mod answering;
 mod keys;
 mod lazy_members;
 mod recent;
@@ -12,10 +13,12 @@ pub mod v3;
 
 use std::{fmt, sync::Arc};
 
+use ruma::{DeviceId, UserId};
 use thiserror::Error;
 
-pub use self::keys::KEYSPACES;
+pub use self::{answering::Answering, keys::KEYSPACES};
 use self::{
+    answering::Answerings,
     lazy_members::LazyMembers,
     recent::Recents,
     subscriber::{Subscribers, Telling, Touched},
@@ -62,6 +65,7 @@ struct Inner {
     shutdown: Shutdown,
     subscribers: Arc<Subscribers>,
     lazy_members: LazyMembers,
+    answerings: Answerings,
     /// Random at each start: counts of typing mean nothing to another process.
     boot: u32,
 }
@@ -90,8 +94,15 @@ impl Sync {
             shutdown: shutdown.clone(),
             subscribers,
             lazy_members: LazyMembers::default(),
+            answerings: Answerings::default(),
             boot: u32::from_be_bytes(random.bytes()),
         }))
+    }
+
+    /// A device is about to do what its own syncs show too: they come behind the answer to this, which has come when the
+    /// returned value is dropped.
+    pub fn answering(&self, user_id: &UserId, device_id: Option<&DeviceId>) -> Answering {
+        self.0.answerings.begin(device(user_id, device_id))
     }
 
     /// How many users are online: for metrics.
@@ -104,6 +115,11 @@ impl fmt::Debug for Sync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sync({} online)", self.online())
     }
+}
+
+/// A name for a device, or for a user who has none.
+fn device(user_id: &UserId, device_id: Option<&DeviceId>) -> String {
+    format!("{user_id} {}", device_id.map_or("", DeviceId::as_str))
 }
 
 /// Tells the subscribers what a commit touches. Runs in the commit lane: no reads, nothing that waits.

@@ -31,8 +31,9 @@ async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<J
     let content = content(&request)?;
     let message = Message::new(kind.clone(), content)?;
     let transaction = transaction(&request, &format!("send {room_id} {kind}"))?;
+    let answering = app.sync.answering(&caller.user_id, caller.device_id.as_deref());
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;
-    Ok(Json::of(&json!({ "event_id": event_id })))
+    Ok(Json::of(&json!({ "event_id": event_id })).holding(answering))
 }
 
 async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
@@ -45,8 +46,9 @@ async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, R
     }
     let transaction = transaction(&request, &format!("redact {room_id} {target}"))?;
     let message = Message::redaction(target, content);
+    let answering = app.sync.answering(&caller.user_id, caller.device_id.as_deref());
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;
-    Ok(Json::of(&json!({ "event_id": event_id })))
+    Ok(Json::of(&json!({ "event_id": event_id })).holding(answering))
 }
 
 /// The content of an event, from a body.

@@ -51,6 +51,12 @@ pub struct SyncRequest {
     pub timeout: Duration,
 }
 
+impl SyncRequest {
+    fn device(&self) -> String {
+        super::device(&self.user_id, self.device_id.as_deref())
+    }
+}
+
 impl Sync {
     /// Answers a request: at once if there are news (or none were sent before), otherwise when there are, or when its time
     /// is up. The answer is the JSON of the response.
@@ -72,6 +78,9 @@ impl Sync {
             let answer = self.look(&request, since, &subscriber).await?;
             let waits = since.is_some() && !request.full_state && answer.reply.is_empty();
             if !waits || self.0.clock.instant() >= deadline || self.0.shutdown.is_triggered() {
+                if since.is_some() && !answer.reply.is_empty() {
+                    self.0.answerings.answered(&request.device(), self.0.clock.instant()).await;
+                }
                 return Ok(self.finish(&request, answer));
             }
             tokio::select! {
@@ -131,7 +140,7 @@ impl Sync {
         if nothing {
             return Ok(Answer::nothing(through, ephemeral));
         }
-        let device = format!("{} {}", request.user_id, request.device_id.as_ref().map_or("", |id| id.as_str()));
+        let device = request.device();
         let question = Question {
             request: Arc::clone(request),
             since: since.map(|token| token.position),
@@ -159,8 +168,7 @@ impl Sync {
             ephemeral: answer.ephemeral,
         };
         if let Some(memory) = answer.memory {
-            let device = format!("{} {}", request.user_id, request.device_id.as_ref().map_or("", |id| id.as_str()));
-            self.0.lazy_members.remember(&device, answer.through, memory);
+            self.0.lazy_members.remember(&request.device(), answer.through, memory);
         }
         if let Some(memos) = super::unread::memos(&request.user_id, answer.unread) {
             let store = self.0.store.clone();

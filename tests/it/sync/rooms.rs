@@ -177,7 +177,7 @@ async fn the_sending_device_gets_its_transaction_id_back() {
     let room = public_room(&server, &alice).await;
     join(&server, &bob, &room).await;
     say(&server, &alice, &room, "mine").await;
-    let last = |answer: &serde_json::Value| {
+    let last = |answer: &Value| {
         answer["rooms"]["join"][&room]["timeline"]["events"].as_array().unwrap().last().unwrap()["unsigned"].clone()
     };
     assert_eq!(last(&sync(&server, &alice, "").await)["transaction_id"], "mine");

@@ -152,3 +152,37 @@ async fn tokens_outlive_a_restart_and_forged_ones_are_refused() {
     }
     sync(&server, &bob, "timeout=99999999999999999999999").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_has_the_answer_to_its_send_before_its_own_sync_shows_it() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({})).await;
+    let first = sync(&server, &alice, "").await;
+    let mut waiting = std::pin::pin!(wait(&server, &alice, &first));
+    let target = format!("/v3/rooms/{room}/send/m.room.message/own");
+    let sending = server.put(&target).by(&alice).json(&json!({"body": "own"})).send();
+    let answer = tokio::select! {
+        _ = &mut waiting => panic!("the sync came first"),
+        answer = sending => answer,
+    };
+    let patience = Duration::from_millis(900);
+    assert!(tokio::time::timeout(patience, &mut waiting).await.is_err(), "the answer is not sent yet");
+    drop(answer);
+    let began = Instant::now();
+    assert_eq!(texts(&waiting.await["rooms"]["join"][&room]), ["own"]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_waits_for_an_answer_that_cannot_be_sent_no_longer_than_a_moment() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({})).await;
+    let first = sync(&server, &alice, "").await;
+    let target = format!("/v3/rooms/{room}/send/m.room.message/own");
+    let _stuck = server.put(&target).by(&alice).json(&json!({"body": "own"})).send().await;
+    let began = Instant::now();
+    assert_eq!(texts(&wait(&server, &alice, &first).await["rooms"]["join"][&room]), ["own"]);
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
