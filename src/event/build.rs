@@ -8,9 +8,10 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, canonical_json::CanonicalJson
 use thiserror::Error;
 
 use super::{
+    format::{FormatError, LARGEST},
     hash::{HashError, id_of},
     json::JsonError,
-    pdu::{FormatError, LARGEST, Pdu},
+    pdu::Pdu,
     redact::write_content,
     sign::SigningKey,
     version::{Rules, has_event_ids, redacts_in_content},

@@ -9,8 +9,8 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
+    format::{FormatError, LONGEST_FIELD, MOST_AUTH_EVENTS, MOST_PREV_EVENTS, invalid},
     members::Key,
-    pdu::{FormatError, LONGEST_FIELD, MOST_AUTH_EVENTS, MOST_PREV_EVENTS, invalid},
     version::{Rules, has_event_ids, room_id_is_create_id},
 };
 

@@ -18,7 +18,6 @@ use thiserror::Error;
 use super::{
     json,
     members::{Member, members, value_of},
-    pdu::Pdu,
     redact::essential,
     version::{Rules, has_event_ids},
 };
@@ -70,12 +69,7 @@ pub(super) fn content_hash(members: &[Member<'_>]) -> digest::Digest {
     context.finish()
 }
 
-/// The reference hash of an event, in the alphabet of the room version.
-pub fn reference_hash(pdu: &Pdu, rules: &Rules) -> Result<String, HashError> {
-    Ok(encoded_reference_hash(&essential(&members(pdu.text())?, rules)?, rules))
-}
-
-/// The reference hash of what [`essential`] gives.
+/// The reference hash of what [`essential`] gives, in the alphabet of the room version.
 pub(super) fn encoded_reference_hash(essential: &str, rules: &Rules) -> String {
     let hash = digest::digest(&SHA256, essential.as_bytes());
     match rules.event_id_format {

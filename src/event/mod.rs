@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod build;
 mod fields;
+pub mod format;
 pub mod hash;
 pub mod json;
 mod levels;
@@ -24,7 +25,8 @@ pub mod version;
 
 pub use self::{
     build::{BuildError, Template},
-    pdu::{FormatError, Pdu},
+    format::FormatError,
+    pdu::Pdu,
     sign::SigningKey,
     verify::Verified,
     version::Rules,

@@ -29,7 +29,7 @@ proptest! {
         let ours = hash::content_hash(&members(pdu.text()).unwrap());
         let theirs = signatures::content_hash(&object).unwrap();
         prop_assert_eq!(ours.as_ref(), theirs.as_bytes());
-        prop_assert_eq!(hash::reference_hash(&pdu, rules).unwrap(), signatures::reference_hash(&object, rules).unwrap());
+        prop_assert_eq!(pdu.reference_hash(rules).unwrap(), signatures::reference_hash(&object, rules).unwrap());
         let theirs = canonical_json::redact(object.clone(), &rules.redaction, None).unwrap();
         prop_assert_eq!(redact(pdu.text(), rules).unwrap(), serde_json::to_string(&theirs).unwrap());
         if kind != "m.room.member" && !object["content"].as_object().unwrap().contains_key("join_authorised_via_users_server") {

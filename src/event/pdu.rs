@@ -12,39 +12,18 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use super::{
-    fields::{Fields, check},
-    hash, json,
+    fields::{Citation, Fields, check},
+    format::{FormatError, check_size, invalid},
+    hash::{self, HashError},
+    json,
     levels::{Form, Levels},
     members::{members, offset, value_of},
+    redact::{essential, redact},
     version::{Rules, redacts_in_content},
 };
 use crate::base::clock::UnixMillis;
-
-/// The most bytes of an event in canonical JSON, signatures included (client-server API, "Size limits").
-pub const LARGEST: usize = 65_536;
-/// The most bytes of `sender`, `room_id`, `state_key`, `type` and `event_id` (there too).
-pub const LONGEST_FIELD: usize = 255;
-/// The most events that one may cite as previous, and as authorising (room versions, "Event format").
-pub const MOST_PREV_EVENTS: usize = 20;
-/// See [`MOST_PREV_EVENTS`].
-pub const MOST_AUTH_EVENTS: usize = 10;
-
-/// Why bytes are no event of their room version.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum FormatError {
-    /// It is larger than [`LARGEST`], or one of its fields is longer than [`LONGEST_FIELD`].
-    #[error("the event is too large: {0}")]
-    TooLarge(&'static str),
-    /// It is not JSON of the kind that its room version wants.
-    #[error(transparent)]
-    Json(#[from] json::JsonError),
-    /// A field is missing or not what it should be.
-    #[error("not an event: {0}")]
-    Invalid(String),
-}
 
 /// An event that respects the format of its room version. Its signatures may still be anybody's; see
 /// [`Verified`](super::Verified). Cheap to clone.
@@ -157,6 +136,22 @@ impl Pdu {
     /// Whether it is marked as rejected.
     pub fn is_rejected(&self) -> bool {
         self.is_rejected
+    }
+
+    /// The event as a redaction leaves it, under its id.
+    ///
+    /// # Errors
+    /// When it is no event of a room version with these rules.
+    pub fn redacted(&self, rules: &Rules) -> Result<Self, FormatError> {
+        Self::from_stored(self.event_id().to_owned(), redact(self.text(), rules)?.into(), rules)
+    }
+
+    /// Its reference hash, in the alphabet of the room version.
+    ///
+    /// # Errors
+    /// When it is no event of a room version with these rules.
+    pub fn reference_hash(&self, rules: &Rules) -> Result<String, HashError> {
+        Ok(hash::encoded_reference_hash(&essential(&members(self.text())?, rules)?, rules))
     }
 
     /// Its id.
@@ -276,11 +271,7 @@ pub fn room_id_of_create(create: &EventId) -> Result<OwnedRoomId, FormatError> {
     OwnedRoomId::try_from(format!("!{hash}")).map_err(invalid("room_id"))
 }
 
-fn check_size(text: &str) -> Result<(), FormatError> {
-    if text.len() > LARGEST { Err(FormatError::TooLarge("more than 65,536 bytes")) } else { Ok(()) }
-}
-
-fn ids(cited: &[super::fields::Citation<'_>]) -> Result<Vec<OwnedEventId>, FormatError> {
+fn ids(cited: &[Citation<'_>]) -> Result<Vec<OwnedEventId>, FormatError> {
     cited.iter().map(|citation| OwnedEventId::try_from(&*citation.0).map_err(invalid("a cited event"))).collect()
 }
 
@@ -297,11 +288,6 @@ fn redacts(fields: &Fields<'_>, rules: &Rules) -> Option<OwnedEventId> {
     } else {
         serde_json::from_str(fields.redacts?.get()).ok()
     }
-}
-
-/// For an error in a field.
-pub(super) fn invalid<E: fmt::Display>(what: &'static str) -> impl Fn(E) -> FormatError {
-    move |error| FormatError::Invalid(format!("{what}: {error}"))
 }
 
 /// For the auth rules of `ruma-state-res`.

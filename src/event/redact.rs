@@ -3,9 +3,9 @@
 use ruma::room_version_rules::RedactionRules;
 
 use super::{
+    format::FormatError,
     json::JsonError,
     members::{Member, ObjectText, members, value_of},
-    pdu::{FormatError, Pdu},
     version::Rules,
 };
 
@@ -15,11 +15,6 @@ pub fn redact(json: &str, rules: &Rules) -> Result<String, FormatError> {
     let mut out = String::with_capacity(json.len());
     write_redacted(&mut out, &members, &rules.redaction, true)?;
     Ok(out)
-}
-
-/// The redacted form of an event, under its id.
-pub fn redact_pdu(pdu: &Pdu, rules: &Rules) -> Result<Pdu, FormatError> {
-    Pdu::from_stored(pdu.event_id().to_owned(), redact(pdu.text(), rules)?.into(), rules)
 }
 
 /// What is signed, and what the reference hash covers: the redacted form without its signatures.

@@ -13,7 +13,7 @@ use super::{
     member::MemberContent,
     members::{Member, members, value_of},
     pdu::Pdu,
-    redact::{essential, redact_pdu},
+    redact::essential,
     sign::is_signed,
     version::Rules,
 };
@@ -49,7 +49,7 @@ impl Verified {
         if is_content_hash_right(&members)? {
             return Ok(Self { pdu: pdu.clone(), was_redacted: false });
         }
-        Ok(Self { pdu: redact_pdu(pdu, rules).map_err(|error| fail(&error))?, was_redacted: true })
+        Ok(Self { pdu: pdu.redacted(rules).map_err(|error| fail(&error))?, was_redacted: true })
     }
 
     /// The event.

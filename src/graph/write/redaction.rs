@@ -12,7 +12,6 @@ use crate::{
     event::{
         Pdu,
         power::{Action, PowerLevels},
-        redact::redact_pdu,
     },
     graph::{
         SendError,
@@ -87,7 +86,7 @@ impl Draft<'_, '_> {
                 return Ok(());
             }
             let content = event.body.clone();
-            event.pdu = redact_pdu(&event.pdu, rules)?;
+            event.pdu = event.pdu.redacted(rules)?;
             event.original = Some(std::mem::replace(&mut event.body, body_of(&event.pdu)).pdu);
             event.redacted_by = Some(by);
             self.unrelate(target, content.content(), None)?;
@@ -97,7 +96,7 @@ impl Draft<'_, '_> {
             let Some(event) = event.filter(|event| event.meta.redacted_by.is_none()) else { return Ok(()) };
             let original = event.body.pdu.clone();
             self.unrelate(target, event.body.content(), Some(event.meta.tie))?;
-            let pdu = redact_pdu(&parsed(event.body, rules)?, rules)?;
+            let pdu = parsed(event.body, rules)?.redacted(rules)?;
             let meta = EventMeta { redacted_by: Some(by), ..event.meta };
             self.redacted.insert(target, Redacted { body: body_of(&pdu), meta, original });
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ruma::OwnedEventId;
 
 use crate::{
-    event::{Pdu, Rules, build::Citation, hash, version},
+    event::{Pdu, Rules, build::Citation, version},
     graph::{
         Reader, SendError,
         head::Head,
@@ -82,7 +82,7 @@ impl Tip {
 /// An event as others cite it.
 pub(super) fn cite(pdu: &Pdu, rules: &Rules) -> Result<Citation, SendError> {
     let sha256 = if version::has_event_ids(rules) {
-        Some(hash::reference_hash(pdu, rules).map_err(crate::event::BuildError::from)?)
+        Some(pdu.reference_hash(rules).map_err(crate::event::BuildError::from)?)
     } else {
         None
     };
