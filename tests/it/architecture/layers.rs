@@ -5,7 +5,7 @@ use std::{
     fs,
 };
 
-use super::sources;
+use super::sources::{self, Source};
 
 /// The layers, low to high, and what each may use: a layer (`store`) or one item of it (`store::ReadError`).
 fn table() -> (Vec<String>, BTreeMap<String, BTreeSet<String>>) {
@@ -42,6 +42,50 @@ fn modules_use_only_what_the_table_of_layers_lists() {
         }
     }
     assert!(wrong.is_empty(), "not in the table of docs/architecture.md:\n{}", Vec::from_iter(wrong).join("\n"));
+}
+
+/// Layers whose own modules use one another in one direction only.
+const ONE_WAY: [&str; 3] = ["base", "event", "flows"];
+
+/// Which modules of a layer each of them uses. What the layer exports by `pub use` counts for the module that it is of.
+fn inside(layer: &str, all: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let of_layer: Vec<_> = all.iter().filter(|source| source.layer() == layer).collect();
+    let root = of_layer.iter().find(|source| source.module.len() == 1);
+    let exported: BTreeMap<String, String> = root
+        .into_iter()
+        .flat_map(|root| root.names_of_its_layer())
+        .filter_map(|named| Some((named.get(2)?.clone(), named[1].clone())))
+        .collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in of_layer.iter().filter(|source| source.module.len() > 1) {
+        let module = &source.module[1];
+        let used =
+            source.names_of_its_layer().into_iter().map(|named| exported.get(&named[1]).unwrap_or(&named[1]).clone());
+        uses.entry(module.clone()).or_default().extend(used.filter(|used| used != module));
+    }
+    uses
+}
+
+#[test]
+fn inside_a_layer_the_arrows_go_one_way() {
+    let all = sources::all();
+    for layer in ONE_WAY {
+        let mut left = inside(layer, &all);
+        assert!(left.len() > 5 && left.values().any(|used| !used.is_empty()), "{layer}: {left:?}");
+        // Take away what uses nothing that is left, until nothing goes any more.
+        loop {
+            let low: Vec<String> = left
+                .iter()
+                .filter(|(_, used)| !used.iter().any(|used| left.contains_key(used)))
+                .map(|(module, _)| module.clone())
+                .collect();
+            if low.is_empty() {
+                break;
+            }
+            left.retain(|module, _| !low.contains(module));
+        }
+        assert!(left.is_empty(), "modules of `{layer}` go in a circle: {left:#?}");
+    }
 }
 
 #[test]

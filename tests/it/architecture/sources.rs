@@ -100,6 +100,21 @@ impl Source {
         names.found
     }
 
+    /// What it names of the layer that it belongs to, outside of tests: `["event", "pdu", "Pdu"]`.
+    pub fn names_of_its_layer(&self) -> BTreeSet<Named> {
+        let near = |named: Named| {
+            let ups = named.iter().take_while(|segment| *segment == "super").count();
+            match named[0].as_str() {
+                "crate" => Some(named[1..].to_vec()),
+                "self" => Some([&self.module, &named[1..]].concat()),
+                "super" => Some([self.module.get(..self.module.len().checked_sub(ups)?)?, &named[ups..]].concat()),
+                _ => None,
+            }
+        };
+        let names = self.names().into_iter().filter_map(near);
+        names.filter(|named| named.len() > 1 && named[0] == self.layer()).collect()
+    }
+
     /// `crate::a::b` and `super::super::a::b` as `a::b`; `None` for what is nearer.
     fn as_from_root(&self, named: Named) -> Option<Named> {
         let ups = named.iter().take_while(|segment| *segment == "super").count();
