@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     base::{clock::UnixMillis, json_writer::Object},
+    event::{FormatError, Pdu, Rules},
     store::{DecodeError, Position, Value},
 };
 
@@ -36,6 +37,31 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
+    /// The stored form of an event.
+    pub fn of(pdu: &Pdu) -> Self {
+        let range = pdu.content_range();
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self {
+            event_id: pdu.event_id().to_owned(),
+            kind: pdu.kind().to_owned(),
+            state_key: pdu.state_key().map(str::to_owned),
+            sender: pdu.sender().to_owned(),
+            origin_server_ts: pdu.origin_server_ts(),
+            redacts: pdu.redacts().map(ToOwned::to_owned),
+            content: (offset(range.start), offset(range.end)),
+            pdu: pdu.json().clone(),
+        }
+    }
+
+    /// What would be left of it if it were redacted.
+    ///
+    /// # Errors
+    /// When it is no event of a room version with these rules.
+    pub fn redacted(&self, rules: &Rules) -> Result<Self, FormatError> {
+        let pdu = Pdu::from_stored(self.event_id.clone(), self.pdu.clone(), rules)?;
+        Ok(Self::of(&pdu.redacted(rules)?))
+    }
+
     /// The value of `content`, as JSON.
     pub fn content(&self) -> &[u8] {
         let (start, end) = self.content;

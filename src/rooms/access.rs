@@ -3,7 +3,10 @@
 use ruma::{RoomId, UserId};
 use thiserror::Error;
 
-use super::visibility::{Eyes, HistoryVisibility, Standing};
+use super::{
+    ignored::Ignored,
+    visibility::{Eyes, HistoryVisibility, Standing},
+};
 use crate::{
     graph::{Head, Reader, RoomNo, Root},
     store::{ReadError, View},
@@ -66,6 +69,11 @@ impl Access {
         let (room, head) = reader.room(view, room_id)?.ok_or(AccessError::NotInRoom)?;
         let eyes = Eyes::of(reader, view, room, user_id)?;
         Ok(Self { room, head, eyes })
+    }
+
+    /// The same, of a user who ignores others.
+    pub fn ignoring(self, ignored: Ignored) -> Self {
+        Self { eyes: self.eyes.ignoring(ignored), ..self }
     }
 
     /// The newest state that the user may see: the current one, or that of their leave.

@@ -1,7 +1,7 @@
 //! Whom a user does not listen to (client-server API, "Ignoring Users").
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -15,13 +15,23 @@ pub const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 
 /// The users whom a user ignores. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Ignored(Option<Arc<HashSet<String>>>);
+pub struct Ignored(Option<Arc<BTreeSet<String>>>);
 
 impl Ignored {
     /// Reads the content of `m.ignored_user_list`; what is no such content ignores nobody.
     pub fn of_content(content: &[u8]) -> Self {
-        let list = field::<HashMap<String, IgnoredAny>>(content, "ignored_users").unwrap_or_default();
+        let list = field::<BTreeMap<String, IgnoredAny>>(content, "ignored_users").unwrap_or_default();
         Self((!list.is_empty()).then(|| Arc::new(list.into_keys().collect())))
+    }
+
+    /// Whether nobody is ignored.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The ids of those who are, in their order.
+    pub fn user_ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|ignored| ignored.iter().map(String::as_str))
     }
 
     /// Whether this user is ignored.
@@ -45,7 +55,7 @@ mod tests {
         assert!(list.contains("@a:b") && list.contains("@c:d"), "the values say nothing");
         assert!(!list.contains("@e:f"));
         for odd in [r#"{}"#, r#"{"ignored_users":[]}"#, r#"{"ignored_users":{}}"#, "5"] {
-            assert!(Ignored::of_content(odd.as_bytes()).0.is_none(), "{odd}");
+            assert!(Ignored::of_content(odd.as_bytes()).is_empty(), "{odd}");
         }
     }
 }

@@ -145,7 +145,10 @@ fn thread(
     let metas = reader.metas(view, &rows.iter().map(|seq| (root.room, *seq)).collect::<Vec<_>>())?;
     let standing =
         rows.iter().zip(metas).filter(|(_, meta)| meta.as_ref().is_some_and(|meta| meta.redacted_by.is_none()));
-    let rows: Vec<Seq> = standing.map(|(seq, _)| *seq).collect();
+    let mut rows: Vec<Seq> = standing.map(|(seq, _)| *seq).collect();
+    if !eyes.ignored().is_empty() {
+        rows = heard(reader, view, eyes, (root.room, &rows))?;
+    }
     let mut latest = None;
     for chunk in rows.chunks(CHUNK) {
         latest = visible_of(reader, view, eyes, (root.room, chunk))?.into_iter().next();
@@ -163,6 +166,16 @@ fn thread(
     summary.raw("latest_event", &latest.unwrap_or_default());
     summary.end();
     Ok(Some(out))
+}
+
+/// Leaves of these events those whose senders are not ignored.
+fn heard(reader: &Reader, view: &View<'_>, eyes: &Eyes, (room, rows): (RoomNo, &[Seq])) -> Result<Vec<Seq>, ReadError> {
+    let mut heard = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(CHUNK) {
+        let events = reader.events(view, &chunk.iter().map(|seq| (room, *seq)).collect::<Vec<_>>())?;
+        heard.extend(events.into_iter().flatten().filter(|event| eyes.hears(event)).map(|event| event.seq));
+    }
+    Ok(heard)
 }
 
 /// Whether the user sent any of these events.
@@ -200,7 +213,8 @@ fn visible_of(
     (room, rows): (RoomNo, &[Seq]),
 ) -> Result<Vec<Seen>, ReadError> {
     let events = reader.events(view, &rows.iter().map(|seq| (room, *seq)).collect::<Vec<_>>())?;
-    let standing = events.into_iter().flatten().filter(|event| event.meta.redacted_by.is_none());
+    let standing: Vec<_> =
+        events.into_iter().flatten().filter(|event| event.meta.redacted_by.is_none() && eyes.hears(event)).collect();
     events::visible(reader, view, eyes, standing)
 }
 
@@ -264,7 +278,7 @@ pub fn list(
                 return Ok(found);
             }
             looked_at = Some(*tie);
-            let Some(event) = event.filter(|event| wanted(event, query)) else { continue };
+            let Some(event) = event.filter(|event| wanted(event, query) && eyes.hears(event)) else { continue };
             if let Some(membership) = eyes.look_at(reader, view, &event)? {
                 found.chunk.push(Seen { event, membership });
             }

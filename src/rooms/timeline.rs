@@ -169,7 +169,9 @@ impl Walk {
             };
             let in_bound = place.tie.is_backfilled() || place.tie.position() <= self.bound;
             let Some(event) = event.filter(|event| in_bound && wants(query.filter, event)) else { continue };
-            if let Some(membership) = eyes.look_at(reader, view, &event)? {
+            if eyes.hears(&event)
+                && let Some(membership) = eyes.look_at(reader, view, &event)?
+            {
                 self.chunk.push(Seen { event, membership });
             }
         }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use ruma::{OwnedUserId, UserId};
 
-use super::content;
+use super::{content, ignored::Ignored};
 use crate::{
     graph::{Event, Membership, Reader, RoomNo, Root, Seq, StateKey, UserRoom},
     store::{Position, ReadError, View},
@@ -127,6 +127,7 @@ pub struct Eyes {
     room: RoomNo,
     user_id: OwnedUserId,
     standing: Standing,
+    ignored: Ignored,
     moments: HashMap<Root, Moment>,
     /// The same by the events that say it: the setting and the user's membership.
     known: HashMap<Vec<Option<Seq>>, Moment>,
@@ -140,7 +141,24 @@ impl Eyes {
 
     /// The same, where it is known already how the user stands to the room.
     pub fn standing_as(room: RoomNo, user_id: &UserId, standing: Standing) -> Self {
-        Self { room, user_id: user_id.to_owned(), standing, moments: HashMap::new(), known: HashMap::new() }
+        let (ignored, moments, known) = Default::default();
+        Self { room, user_id: user_id.to_owned(), standing, ignored, moments, known }
+    }
+
+    /// The same, of a user who ignores others. What these sent may still be seen; lists and counts leave it out, by
+    /// [`Eyes::hears`].
+    pub fn ignoring(self, ignored: Ignored) -> Self {
+        Self { ignored, ..self }
+    }
+
+    /// Whom the user ignores.
+    pub fn ignored(&self) -> &Ignored {
+        &self.ignored
+    }
+
+    /// Whether the user does not ignore the event's sender, or the event is state.
+    pub fn hears(&self, event: &Event) -> bool {
+        self.ignored.hears(event)
     }
 
     /// The user.

@@ -10,7 +10,7 @@ use crate::{
 /// What was counted of a user's unread events in a room: a memo, which may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UnreadRow {
-    /// The hash of the user's receipts that this was counted behind.
+    /// The hash of the user's receipts that this was counted behind, and of whom they ignored.
     pub(super) receipts: u64,
     /// Up to where it was counted.
     pub(super) counted_to: Position,

@@ -18,6 +18,7 @@ use crate::{
     push::{self, Matcher, RoomContext},
     rooms::{
         content,
+        ignored::Ignored,
         receipts::{Receipt, Thread},
     },
     store::{Batch, Position, ReadError, View},
@@ -57,6 +58,8 @@ pub(super) struct Count<'a> {
     pub(super) memo: Option<&'a UnreadRow>,
     /// The commit of the user's last membership: without a receipt, counting begins there.
     pub(super) joined: Position,
+    /// Whose messages do not count.
+    pub(super) ignored: &'a Ignored,
     pub(super) through: Position,
 }
 
@@ -67,7 +70,7 @@ impl Count<'_> {
         view: &View<'_>,
         matcher: impl FnOnce() -> Result<std::sync::Arc<Matcher>, ReadError>,
     ) -> Result<Counted, ReadError> {
-        let hash = hash(self.receipts);
+        let hash = hash(self.receipts, self.ignored);
         let memo = self.memo.filter(|memo| memo.receipts == hash && memo.counted_to <= self.through);
         let after = match memo {
             Some(memo) => memo.counted_to,
@@ -84,7 +87,8 @@ impl Count<'_> {
         let arrived = self.recent.events.iter().chain(&older).filter(arrived);
         let unread: Vec<_> = arrived
             .inspect(|_| counted.looked_at = counted.looked_at.saturating_add(1))
-            .filter(|one| one.sender() != self.user_id && one.event.meta.redacted_by.is_none() && bars.is_unread(one))
+            .filter(|one| one.sender() != self.user_id && self.ignored.hears(&one.event))
+            .filter(|one| one.event.meta.redacted_by.is_none() && bars.is_unread(one))
             .collect();
         if !unread.is_empty() {
             let (matcher, display_name) = (matcher()?, self.display_name(view)?);
@@ -221,11 +225,15 @@ fn written((notify, highlight): Counts) -> Vec<u8> {
     format!(r#"{{"notification_count":{notify},"highlight_count":{highlight}}}"#).into_bytes()
 }
 
-fn hash(receipts: &[Receipt]) -> u64 {
+/// Of all that decides, beside the events, what is counted.
+fn hash(receipts: &[Receipt], ignored: &Ignored) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for receipt in receipts {
         hasher.update(&[receipt.kind as u8]).update(&receipt.seq.0.to_be_bytes());
         hasher.update(format!("{:?}", receipt.thread).as_bytes());
+    }
+    for user_id in ignored.user_ids() {
+        hasher.update(user_id.as_bytes()).update(&[0]);
     }
     hasher.finalize().as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }

@@ -82,7 +82,7 @@ pub fn get(view: &View<'_>, user_id: &UserId, scope: Scope<'_>, kind: &str) -> R
     Ok(view.get(&ACCOUNT_DATA, &(user_id.as_str(), scope_key(scope), kind))?.map(|row| row.content))
 }
 
-/// Whom the user ignores.
+/// Whom the user ignores, of what they set in [`IGNORED_USER_LIST`].
 pub fn ignored(view: &View<'_>, user_id: &UserId) -> Result<Ignored, ReadError> {
     let content = get(view, user_id, None, IGNORED_USER_LIST)?;
     Ok(content.map(|content| Ignored::of_content(content.as_bytes())).unwrap_or_default())

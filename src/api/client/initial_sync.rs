@@ -17,6 +17,7 @@ use crate::{
         timeline::{self, PageQuery},
         visibility::Standing,
     },
+    users::account_data,
 };
 
 /// Messages, if the client does not say.
@@ -35,7 +36,8 @@ async fn room_initial_sync(app: App, caller: Caller, request: RawRequest) -> Res
     let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
     let limit = room::limit(&request, DEFAULT_LIMIT)?.max(1);
     let read = app.rooms.read(move |reader, view| {
-        let mut access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let filter = RoomEventFilter::default();
         let query = PageQuery { from: None, to: None, direction: Direction::Backward, limit, filter: &filter };
         let mut page = timeline::page(reader, view, access.room, &mut access.eyes, &query)?;

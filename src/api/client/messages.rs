@@ -1,4 +1,7 @@
 //! `/rooms/{roomId}/messages`, `/context/{eventId}` and `/event/{eventId}`: history.
+//!
+//! What ignored users sent, but for state, is left out of pages (client-server API, "Ignoring Users"). Who asks for one such
+//! event by its id gets it: that is how a client shows what it has hidden.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +22,7 @@ use crate::{
         timeline::{self, PageQuery},
     },
     store::{ReadError, View},
+    users::account_data,
 };
 
 /// Events of a page, or around an event, if the client does not say.
@@ -48,7 +52,8 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?.max(1);
     let read = app.rooms.read(move |reader, view| {
-        let Access { room, head, mut eyes } = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let Access { room, head, mut eyes } = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let wanted = filter.allows_room(room_id.as_str());
         let query = PageQuery { from, to, direction, limit, filter: &filter };
         let page = timeline::page(reader, view, room, &mut eyes, &query)?;
@@ -88,8 +93,9 @@ async fn get_event(app: App, caller: Caller, request: RawRequest) -> Result<Json
     let (room_id, event_id) = (raw::room_id(&request)?, room::event_id(&request)?);
     let recipient = room::recipient(&app, &caller);
     let read = app.rooms.read(move |reader, view| {
-        let mut access =
+        let access =
             Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
+        let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let seen = find(reader, view, &mut access, &event_id)?;
         let one = (std::slice::from_ref(&seen), Some(&*room_id), Bundle::All);
         let written = events::write(reader, view, &mut access.eyes, &recipient, one)?;
@@ -119,8 +125,9 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?;
     let read = app.rooms.read(move |reader, view| {
-        let mut access =
+        let access =
             Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
+        let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let seen = find(reader, view, &mut access, &event_id)?;
         let around = around(reader, view, &mut access, &seen.event, (limit, &filter))?;
         let mut write = |seen: &[Seen]| {

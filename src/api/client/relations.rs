@@ -5,8 +5,9 @@ use ::http::Method;
 use super::{raw, room};
 use crate::{
     app::App,
+    event::version,
     flows::room_error::RoomError,
-    graph::{Direction, Place, Tie},
+    graph::{Direction, Event, Place, Tie},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
         access::{Access, AccessError},
@@ -15,6 +16,7 @@ use crate::{
         relations::{self, Query},
     },
     store::Position,
+    users::account_data,
 };
 
 /// Events of a page, if the client does not say.
@@ -74,7 +76,8 @@ async fn get_relations(app: App, caller: Caller, request: RawRequest) -> Result<
     let recurse = flag(&request, &["recurse", "org.matrix.msc3981.recurse"])?;
     let limit = room::limit(&request, DEFAULT_LIMIT)?.clamp(1, MOST);
     let read = app.rooms.read(move |reader, view| {
-        let mut access = Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(hidden)?;
+        let access = Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(hidden)?;
+        let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let target = reader.event_in(view, access.room, &event_id)?.ok_or(RoomError::UnknownEvent)?;
         access.eyes.look_at(reader, view, &target)?.ok_or(RoomError::UnknownEvent)?;
         let query = Query { rel_type: rel_type.as_deref(), kind: kind.as_deref(), recurse, from, to, direction, limit };
@@ -104,6 +107,12 @@ fn hidden(error: AccessError) -> RoomError {
     }
 }
 
+/// An event without its content, as if it were redacted.
+fn redacted(access: &Access, event: Event) -> Option<Event> {
+    let body = event.body.redacted(version::rules(&access.head.room_version)?).ok()?;
+    Some(Event { body, ..event })
+}
+
 async fn get_threads(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
     let only_own = match request.query_value("include").as_deref() {
@@ -114,13 +123,14 @@ async fn get_threads(app: App, caller: Caller, request: RawRequest) -> Result<Js
     let from = room::token("from", request.query_value("from").as_deref())?.map(tie);
     let limit = room::limit(&request, DEFAULT_LIMIT)?.clamp(1, MOST);
     let read = app.rooms.read(move |reader, view| {
-        let mut access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let rows = reader.threads(view, access.room, from, limit)?;
         let seqs: Vec<_> = rows.rows.iter().map(|(_, root)| (access.room, *root)).collect();
         let mut seen: Vec<Seen> = Vec::new();
         for event in reader.events(view, &seqs)?.into_iter().flatten() {
             let Some(membership) = access.eyes.look_at(reader, view, &event)? else { continue };
-            let takes_part = |event: &crate::graph::Event| {
+            let takes_part = |event: &Event| {
                 let back = Direction::Backward;
                 let rows =
                     reader.relations(view, access.room, event.seq, Some("m.thread"), None, back, MOST_IN_THREAD)?;
@@ -128,7 +138,9 @@ async fn get_threads(app: App, caller: Caller, request: RawRequest) -> Result<Js
                 relations::any_by(reader, view, access.room, &seqs, &recipient.user_id)
             };
             if !only_own || event.sender == recipient.user_id || takes_part(&event)? {
-                seen.push(Seen { event, membership });
+                // Of a root by somebody who is ignored only its place is shown.
+                let event = if access.eyes.hears(&event) { Some(event) } else { redacted(&access, event) };
+                seen.extend(event.map(|event| Seen { event, membership }));
             }
         }
         let what = (&*seen, Some(&*room_id), Bundle::All);

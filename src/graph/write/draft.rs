@@ -186,7 +186,7 @@ impl<'a, 'v> Draft<'a, 'v> {
         self.by_id.insert(pdu.event_id().to_owned(), self.events.len());
         self.events.push(Drafted {
             seq,
-            body: body_of(&pdu),
+            body: StoredEvent::of(&pdu),
             status,
             root_before,
             depth,
@@ -254,21 +254,5 @@ impl<'a, 'v> Draft<'a, 'v> {
             event.delivery = Some(Delivered { max_depth, root_after, change });
         }
         self.relate(seq)
-    }
-}
-
-/// The stored form of an event.
-pub(super) fn body_of(pdu: &Pdu) -> StoredEvent {
-    let range = pdu.content_range();
-    let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-    StoredEvent {
-        event_id: pdu.event_id().to_owned(),
-        kind: pdu.kind().to_owned(),
-        state_key: pdu.state_key().map(str::to_owned),
-        sender: pdu.sender().to_owned(),
-        origin_server_ts: pdu.origin_server_ts(),
-        redacts: pdu.redacts().map(ToOwned::to_owned),
-        content: (offset(range.start), offset(range.end)),
-        pdu: pdu.json().clone(),
     }
 }

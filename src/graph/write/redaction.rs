@@ -3,11 +3,7 @@
 use bytes::Bytes;
 use ruma::EventId;
 
-use super::{
-    draft::{Draft, body_of},
-    relations::MissingDraft,
-    room::parsed,
-};
+use super::{draft::Draft, relations::MissingDraft, room::parsed};
 use crate::{
     event::{
         Pdu,
@@ -87,7 +83,7 @@ impl Draft<'_, '_> {
             }
             let content = event.body.clone();
             event.pdu = event.pdu.redacted(rules)?;
-            event.original = Some(std::mem::replace(&mut event.body, body_of(&event.pdu)).pdu);
+            event.original = Some(std::mem::replace(&mut event.body, StoredEvent::of(&event.pdu)).pdu);
             event.redacted_by = Some(by);
             self.unrelate(target, content.content(), None)?;
         } else if !self.redacted.contains_key(&target) {
@@ -98,7 +94,7 @@ impl Draft<'_, '_> {
             self.unrelate(target, event.body.content(), Some(event.meta.tie))?;
             let pdu = parsed(event.body, rules)?.redacted(rules)?;
             let meta = EventMeta { redacted_by: Some(by), ..event.meta };
-            self.redacted.insert(target, Redacted { body: body_of(&pdu), meta, original });
+            self.redacted.insert(target, Redacted { body: StoredEvent::of(&pdu), meta, original });
         }
         if let Some(redaction) = self.events.iter_mut().find(|event| event.seq == by) {
             redaction.redacts = Some(target);

@@ -47,7 +47,7 @@ pub(super) fn left(
     if !wanted || row.position > question.through {
         return Ok(());
     }
-    let mut eyes = Eyes::of(&question.reader, view, room, user_id)?;
+    let mut eyes = Eyes::of(&question.reader, view, room, user_id)?.ignoring(place.ignored.clone());
     let known = match question.since {
         Some(since) => question.reader.root_at(view, room, since)?,
         None => Root::EMPTY,
@@ -89,7 +89,8 @@ pub(super) fn left(
     Ok(())
 }
 
-/// Adds a room that the user is invited to or knocks at, if that is new.
+/// Adds a room that the user is invited to or knocks at, if that is new. Invites by users who are ignored are not sent
+/// (client-server API, "Ignoring Users").
 pub(super) fn pending(
     question: &Question,
     view: &View<'_>,
@@ -101,12 +102,14 @@ pub(super) fn pending(
     if question.since.is_some_and(|since| row.position <= since) || row.position > question.through {
         return Ok(());
     }
-    let state = stripped_state(question, view, place)?;
-    reply.pending(place.head.room_id.as_str(), pending, &state);
+    if let Some(state) = stripped_state(question, view, place)? {
+        reply.pending(place.head.room_id.as_str(), pending, &state);
+    }
     Ok(())
 }
 
-fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Vec<Json>, ReadError> {
+/// `None` if it was somebody ignored who set the user's membership.
+fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Vec<Json>>, ReadError> {
     let root = question.reader.root_at(view, place.room, place.row.position)?;
     let own = StateKey::new("m.room.member", question.request.user_id.as_str());
     let keys: Vec<_> = STRIPPED.iter().map(|kind| StateKey::new(*kind, "")).chain([own.clone()]).collect();
@@ -115,9 +118,12 @@ fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Re
     // Who invites is somebody, too.
     let inviter =
         events.iter().find(|event| event.is_state(&own.kind, &own.state_key)).map(|event| event.sender.clone());
+    if inviter.as_ref().is_some_and(|inviter| place.ignored.contains(inviter.as_str())) {
+        return Ok(None);
+    }
     if let Some(inviter) = inviter.filter(|inviter| *inviter != question.request.user_id) {
         let key = StateKey::new("m.room.member", inviter.as_str());
         events.extend(question.reader.state_events(view, place.room, root, &[key])?.into_iter().flatten());
     }
-    Ok(events.iter().map(|event| stripped(event)).collect())
+    Ok(Some(events.iter().map(|event| stripped(event)).collect()))
 }

@@ -36,7 +36,8 @@ pub(super) fn joined(
     // To whom the room is new the answer is as to whom everything is.
     let since = question.since.filter(|_| read.known.is_some());
     let after = since.unwrap_or(Position::ZERO);
-    let mut eyes = Eyes::standing_as(room, &question.request.user_id, Standing::by(place.row));
+    let eyes = Eyes::standing_as(room, &question.request.user_id, Standing::by(place.row));
+    let mut eyes = eyes.ignoring(place.ignored.clone());
     let timeline = if after < place.head.last_position || since.is_none() {
         timeline::read(question, view, (&place, Some(recent)), &mut eyes, (after, question.through))?
     } else {
@@ -104,6 +105,7 @@ fn unread(
         receipts,
         memo: memo.as_ref(),
         joined: place.row.position,
+        ignored: place.ignored,
         through: question.through,
     };
     count.run(view, || question.subscriber.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)

@@ -55,8 +55,7 @@ pub(super) fn read(
 ) -> Result<Timeline, ReadError> {
     let (room, filter) = (place.room, &question.request.filter.room.timeline);
     let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)).unwrap_or(1);
-    let heard = |event: &Event| event.state_key.is_some() || !place.ignored.contains(event.sender.as_str());
-    let is_wanted = |event: &Event| heard(event) && wants(filter, event);
+    let is_wanted = |event: &Event| place.ignored.hears(event) && wants(filter, event);
     // Newest first.
     let mut found = Found { seen: Vec::new(), limit, limited: false };
     let mut is_related_to = false;

@@ -9,6 +9,7 @@ mod directory;
 mod discovery;
 mod filters;
 mod hostile_http;
+mod ignoring;
 mod membership;
 mod messages;
 mod profile;
