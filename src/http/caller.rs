@@ -9,7 +9,7 @@ use ruma::{
     api::auth_scheme::{AccessToken, AccessTokenOptional, AuthScheme, NoAccessToken, NoAuthentication},
 };
 
-use super::{Parts, RateClass, error::Refusal};
+use super::{Parts, RateClass, error::Refusal, guests};
 use crate::{
     app::App,
     users::{AuthError, Standing, TokenHash},
@@ -42,15 +42,19 @@ pub enum CallerKind {
 }
 
 impl Caller {
-    /// Whether an account in this standing may ask for this. A locked one may only end its sessions.
-    pub(super) fn may(&self, class: RateClass, parts: &Parts) -> Result<(), Refusal> {
+    /// Whether this kind of user, and an account in this standing, may ask for this at all. Guests may what is listed for
+    /// them where others need an account; a locked account may only end its sessions.
+    pub(super) fn may<S: Scheme>(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
         match self.standing {
-            Standing::Good => Ok(()),
-            Standing::Locked if ends_sessions(&parts.path) => Ok(()),
-            Standing::Locked => Err(Refusal::user_locked()),
-            Standing::Suspended if class == RateClass::Send => Err(Refusal::user_suspended()),
-            Standing::Suspended => Ok(()),
+            Standing::Locked if !ends_sessions(&parts.path) => return Err(Refusal::user_locked()),
+            Standing::Suspended if class == RateClass::Send => return Err(Refusal::user_suspended()),
+            Standing::Good | Standing::Locked | Standing::Suspended => {}
         }
+        let is_guest = self.kind == CallerKind::Guest;
+        if is_guest && S::REQUIRED && !guests::may(parts, pattern) {
+            return Err(Refusal::guest_forbidden());
+        }
+        Ok(())
     }
 }
 

@@ -12,9 +12,10 @@ use tracing::{Instrument as _, Span, field::Empty};
 use super::{
     Incoming, Parts, cors,
     error::Refusal,
+    handler::Call,
     limit::{Limiter, RateLimits},
     reply::Outgoing,
-    route::{Call, Found, Routes},
+    route::{Found, Routes},
 };
 use crate::app::App;
 

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod error;
 pub mod extract;
 mod guests;
+pub mod handler;
 pub mod limit;
 pub mod reply;
 pub mod route;

@@ -10,26 +10,15 @@ use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 
 use super::{
     Parts, RateClass,
-    caller::{Caller, CallerKind, Scheme},
+    caller::Scheme,
     error::Refusal,
-    extract::{RawRequest, typed},
-    guests,
-    limit::{Limiter, address_key},
-    reply::{IntoOutgoing, Outgoing},
+    extract::typed,
+    handler::{Call, Handler, PartsHandler, RawHandler, admit},
+    reply::Outgoing,
 };
 use crate::app::App;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Outgoing, Refusal>> + Send>>;
-
-/// A request whose route is found.
-#[doc(hidden)]
-pub struct Call {
-    pub(super) app: App,
-    pub(super) parts: Parts,
-    pub(super) args: Vec<(String, String)>,
-    pub(super) limiter: Arc<Limiter>,
-    pub(super) pattern: Arc<str>,
-}
 
 /// One pattern of one method.
 pub(super) struct Endpoint {
@@ -172,125 +161,6 @@ impl Routes {
     /// Every method and pattern, for the test that holds them against the specification.
     pub fn patterns(&self) -> impl Iterator<Item = (&Method, &str)> {
         self.endpoints.iter().map(|endpoint| (&endpoint.method, &*endpoint.pattern))
-    }
-}
-
-/// Makes out the caller and takes the request from its budget.
-async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S::Who, Refusal> {
-    let by_address = matches!(class, RateClass::Login | RateClass::Register);
-    if by_address {
-        charge(call, class, None)?;
-    }
-    let who = S::identify(&call.app, &call.parts).await?;
-    if let Some(caller) = S::caller(&who) {
-        caller.may(class, &call.parts)?;
-        if caller.kind == CallerKind::Guest && S::REQUIRED && !guests::may(&call.parts, &call.pattern) {
-            return Err(Refusal::guest_forbidden());
-        }
-    }
-    if !by_address {
-        charge(call, class, S::caller(&who))?;
-    }
-    Ok(who)
-}
-
-fn charge(call: &Call, class: RateClass, caller: Option<&Caller>) -> Result<(), Refusal> {
-    let checked = match caller {
-        Some(caller) => call.limiter.check(class, caller.user_id.as_str()),
-        None => call.limiter.check(class, &address_key(call.parts.peer)),
-    };
-    checked.map_err(Refusal::limit_exceeded)
-}
-
-/// A handler of a typed request: `async fn(App, who, request) -> Result<response, Refusal>`.
-pub trait Handler<R: IncomingRequest, A>: Clone + Send + Sync + 'static
-where
-    R::Authentication: Scheme,
-{
-    /// Runs it.
-    fn call(
-        self,
-        app: App,
-        who: <R::Authentication as Scheme>::Who,
-        request: R,
-    ) -> impl Future<Output = Result<Outgoing, Refusal>> + Send;
-}
-
-impl<R, F, Fut, Out> Handler<R, (Fut, Out)> for F
-where
-    R: IncomingRequest + Send,
-    R::Authentication: Scheme,
-    F: Fn(App, <R::Authentication as Scheme>::Who, R) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Out, Refusal>> + Send,
-    Out: IntoOutgoing,
-{
-    async fn call(self, app: App, who: <R::Authentication as Scheme>::Who, request: R) -> Result<Outgoing, Refusal> {
-        self(app, who, request).await?.into_outgoing()
-    }
-}
-
-/// A handler of a typed request that also takes it as it came: `async fn(App, who, request, Parts)`.
-pub trait PartsHandler<R: IncomingRequest, A>: Clone + Send + Sync + 'static
-where
-    R::Authentication: Scheme,
-{
-    /// Runs it.
-    fn call(
-        self,
-        app: App,
-        who: <R::Authentication as Scheme>::Who,
-        request: R,
-        parts: Parts,
-    ) -> impl Future<Output = Result<Outgoing, Refusal>> + Send;
-}
-
-impl<R, F, Fut, Out> PartsHandler<R, (Fut, Out)> for F
-where
-    R: IncomingRequest + Send,
-    R::Authentication: Scheme,
-    F: Fn(App, <R::Authentication as Scheme>::Who, R, Parts) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Out, Refusal>> + Send,
-    Out: IntoOutgoing,
-{
-    async fn call(
-        self,
-        app: App,
-        who: <R::Authentication as Scheme>::Who,
-        request: R,
-        parts: Parts,
-    ) -> Result<Outgoing, Refusal> {
-        self(app, who, request, parts).await?.into_outgoing()
-    }
-}
-
-/// A handler of a raw request: `async fn(App, RawRequest)` for everybody, `async fn(App, Caller, RawRequest)` for users.
-pub trait RawHandler<A>: Clone + Send + Sync + 'static {
-    /// Runs it.
-    #[doc(hidden)]
-    fn run(self, call: Call, class: RateClass) -> impl Future<Output = Result<Outgoing, Refusal>> + Send;
-}
-
-impl<F, Fut, Out> RawHandler<(App, RawRequest, Fut, Out)> for F
-where
-    F: Fn(App, RawRequest) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Out, Refusal>> + Send,
-    Out: IntoOutgoing,
-{
-    async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
-        charge(&call, class, None)?;
-        self(call.app, RawRequest { parts: call.parts, args: call.args }).await?.into_outgoing()
-    }
-}
-
-impl<F, Fut, Out> RawHandler<(App, Caller, RawRequest, Fut, Out)> for F
-where
-    F: Fn(App, Caller, RawRequest) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<Out, Refusal>> + Send,
-    Out: IntoOutgoing,
-{
-    async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
-        let caller = admit::<ruma::api::auth_scheme::AccessToken>(&call, class).await?;
-        self(call.app, caller, RawRequest { parts: call.parts, args: call.args }).await?.into_outgoing()
     }
 }
 

@@ -31,7 +31,6 @@ pub(super) fn routes(routes: &mut Routes) {
 }
 
 async fn create_room(app: App, caller: Caller, request: RawRequest) -> Result<Response, Refusal> {
-    room::no_guests(&caller)?;
     refuse_odd_version(&request)?;
     let request: Request = request.typed()?;
     let new = read(&app, &caller, request)?;

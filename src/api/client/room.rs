@@ -30,11 +30,6 @@ pub(super) fn is_guest(caller: &Caller) -> bool {
     caller.kind == CallerKind::Guest
 }
 
-/// Refuses guests (client-server API, "Guest Access", has the list of what they may).
-pub(super) fn no_guests(caller: &Caller) -> Result<(), Refusal> {
-    if is_guest(caller) { Err(Refusal::guest_forbidden()) } else { Ok(()) }
-}
-
 /// Whom events are written for, of a caller.
 pub(super) fn recipient(app: &App, caller: &Caller) -> Recipient {
     Recipient { user_id: caller.user_id.clone(), device_id: caller.device_id.clone(), now: app.clock.now() }
