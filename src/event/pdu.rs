@@ -46,7 +46,8 @@ struct Inner {
     prev_events: Vec<OwnedEventId>,
     auth_events: Vec<OwnedEventId>,
     depth: u64,
-    origin_server_ts: UnixMillis,
+    /// As it says, which may be before 1970.
+    claimed_server_ts: i64,
     redacts: Option<OwnedEventId>,
     content: Box<RawValue>,
     content_at: usize,
@@ -113,7 +114,7 @@ impl Pdu {
             prev_events: ids(&fields.prev_events)?,
             auth_events: ids(&fields.auth_events)?,
             depth: fields.depth,
-            origin_server_ts: u64::try_from(fields.origin_server_ts).unwrap_or(0),
+            claimed_server_ts: fields.origin_server_ts,
             redacts: redacts(fields, rules),
             content: fields.content.to_owned(),
             content_at: offset(text, fields.content.get()),
@@ -199,9 +200,15 @@ impl Pdu {
         self.inner.depth
     }
 
-    /// When its sender's server says that it was made, in ms since the Unix epoch; nothing is decided by it.
+    /// When its sender's server says that it was made, in ms since the Unix epoch; 0 if before. Of decisions only state
+    /// resolution's order takes it into account.
     pub fn origin_server_ts(&self) -> UnixMillis {
-        self.inner.origin_server_ts
+        u64::try_from(self.inner.claimed_server_ts).unwrap_or(0)
+    }
+
+    /// The same as it stands there: what state resolution orders by.
+    pub(super) fn claimed_server_ts(&self) -> i64 {
+        self.inner.claimed_server_ts
     }
 
     /// The event that it redacts, wherever its room version says so.
@@ -304,7 +311,7 @@ impl state_res::Event for Pdu {
         &self.inner.sender
     }
     fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::new_saturating(self.inner.origin_server_ts))
+        MilliSecondsSinceUnixEpoch(UInt::new_saturating(self.origin_server_ts()))
     }
     fn event_type(&self) -> &TimelineEventType {
         &self.inner.ruma_kind

@@ -1,0 +1,1 @@
+//! Rooms whose resolution is known.
