@@ -1,5 +1,7 @@
 //! The auth graph of a room: which state event cites which as authorising it. Flat, for sweeps from one end to the other.
 
+use std::collections::BinaryHeap;
+
 use thiserror::Error;
 
 use super::Seq;
@@ -108,6 +110,20 @@ impl AuthGraph {
         self.cited.get(start..end).unwrap_or_default()
     }
 
+    /// The latest events of an auth chain, at most this many, latest first.
+    pub(super) fn latest_of_chain(&self, seq: Seq, most: usize) -> Vec<Seq> {
+        let mut open: BinaryHeap<u32> =
+            self.row(seq).map(|row| self.cited_by(row).iter().copied().collect()).unwrap_or_default();
+        let mut found: Vec<u32> = Vec::new();
+        while let Some(row) = open.pop().filter(|_| found.len() < most) {
+            if found.last() != Some(&row) {
+                found.push(row);
+                open.extend(self.cited_by(row as usize));
+            }
+        }
+        found.into_iter().filter_map(|row| self.seq(row as usize)).collect()
+    }
+
     /// Whose auth chains each row from `lowest` on is in: the bits of all seeds that reach it by one or more citations, in
     /// the order of the rows.
     pub(super) fn chains(&self, seeds: &mut [(usize, u64)], lowest: usize) -> Vec<u64> {
@@ -191,6 +207,14 @@ mod tests {
         assert_eq!(graph.chains(&mut [(3, 1), (4, 2)], 0), [3, 3, 2, 0, 0], "a seed is not in its own chain");
         assert_eq!(graph.chains(&mut [(3, 1), (4, 2), (3, 4)], 2), [2, 0, 0]);
         assert!(graph.chains(&mut [], 0).is_empty());
+    }
+
+    #[test]
+    fn the_latest_of_a_chain_come_first_and_once() {
+        let graph = graph(&[(1, &[]), (2, &[1]), (3, &[1]), (4, &[2, 1]), (5, &[3, 4])]);
+        assert_eq!(graph.latest_of_chain(5, 9), [4, 3, 2, 1]);
+        assert_eq!(graph.latest_of_chain(5, 2), [4, 3]);
+        assert!(graph.latest_of_chain(1, 9).is_empty() && graph.latest_of_chain(7, 9).is_empty());
     }
 
     #[test]

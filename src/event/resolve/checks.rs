@@ -56,13 +56,12 @@ impl<'a> Checks<'a> {
         Self { rules, graph, with_agreed, implied_create, decided: HashMap::new() }
     }
 
-    /// Takes one event after the other into the state, those that it allows.
+    /// Takes one event after the other into the state, those that it allows. All that they are judged by was loaded.
     pub(super) fn apply<R: Room>(
         &mut self,
-        memory: &mut Memory<'_, R>,
+        memory: &Memory<'_, R>,
         events: &[Seq],
     ) -> Result<(), ResolveError<R::Error>> {
-        self.prepare(memory, events)?;
         for &seq in events {
             let pdu = memory.event(seq)?;
             let cited = self.usable_auth_events(memory, seq)?;
@@ -80,7 +79,7 @@ impl<'a> Checks<'a> {
         Ok(())
     }
 
-    /// What stands at an entry that was needed before.
+    /// What stands at an entry that was loaded.
     pub(super) fn at<R: Room>(&self, memory: &Memory<'_, R>, entry: &Entry) -> Option<Seq> {
         self.decided.get(entry).copied().or_else(|| self.agreed(memory, entry))
     }
@@ -92,24 +91,6 @@ impl<'a> Checks<'a> {
 
     fn agreed<R: Room>(&self, memory: &Memory<'_, R>, entry: &Entry) -> Option<Seq> {
         memory.agreed(entry).filter(|_| self.with_agreed)
-    }
-
-    /// Loads what judging these events takes.
-    fn prepare<R: Room>(&self, memory: &mut Memory<'_, R>, events: &[Seq]) -> Result<(), ResolveError<R::Error>> {
-        let mut wanted = events.to_vec();
-        wanted.extend(self.implied_create);
-        for &seq in events {
-            wanted.extend(self.graph.auth_events(seq).ok_or(ResolveError::NotInAuthGraph(seq))?);
-        }
-        memory.load(wanted)?;
-        if !self.with_agreed {
-            return Ok(());
-        }
-        let mut entries = Vec::new();
-        for &seq in events {
-            entries.extend(needed(memory.event(seq)?, self.rules).unwrap_or_default());
-        }
-        memory.load_agreed(entries)
     }
 
     /// The auth events of an event that may stand in for what the state does not have, the implied one among them.

@@ -1,6 +1,6 @@
 //! What a resolution has learnt of the room so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Conflict, Entry, ResolveError, Room, Seq};
 use crate::event::pdu::Pdu;
@@ -21,7 +21,7 @@ impl<'r, R: Room> Memory<'r, R> {
 
     /// Loads these events, as far as they are not here.
     pub(super) fn load(&mut self, seqs: impl IntoIterator<Item = Seq>) -> Result<(), ResolveError<R::Error>> {
-        let mut wanted: Vec<Seq> = seqs.into_iter().filter(|seq| !self.events.contains_key(seq)).collect();
+        let mut wanted: Vec<Seq> = seqs.into_iter().filter(|seq| !self.has(*seq)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if wanted.is_empty() {
@@ -40,6 +40,11 @@ impl<'r, R: Room> Memory<'r, R> {
         Ok(())
     }
 
+    /// Whether an event was loaded.
+    pub(super) fn has(&self, seq: Seq) -> bool {
+        self.events.contains_key(&seq)
+    }
+
     /// An event that was loaded.
     pub(super) fn event(&self, seq: Seq) -> Result<&Pdu, ResolveError<R::Error>> {
         self.events.get(&seq).ok_or(ResolveError::NoEvent(seq))
@@ -50,19 +55,27 @@ impl<'r, R: Room> Memory<'r, R> {
         &mut self,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<(), ResolveError<R::Error>> {
-        let wanted: HashSet<Entry> = entries.into_iter().filter(|entry| !self.agreed.contains_key(entry)).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let mut wanted: Vec<Entry> = wanted.into_iter().collect();
-        wanted.sort_unstable();
-        let found = self.room.agreed(&wanted)?;
-        self.load(found.iter().flatten().copied())?;
-        self.agreed.extend(wanted.into_iter().zip(found));
-        Ok(())
+        let found = self.learn_agreed(entries)?;
+        self.load(found)
     }
 
-    /// What all states agree upon at an entry that was loaded; `None` if it is in conflict, or in no state.
+    /// Learns what the states agree upon at these entries. Gives what was not known yet.
+    pub(super) fn learn_agreed(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<Vec<Seq>, ResolveError<R::Error>> {
+        let wanted: BTreeSet<Entry> = entries.into_iter().filter(|entry| !self.agreed.contains_key(entry)).collect();
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: Vec<Entry> = wanted.into_iter().collect();
+        let found = self.room.agreed(&wanted)?;
+        let new = found.iter().flatten().copied().collect();
+        self.agreed.extend(wanted.into_iter().zip(found));
+        Ok(new)
+    }
+
+    /// What all states agree upon at an entry that was asked about; `None` if it is in conflict, or in no state.
     pub(super) fn agreed(&self, entry: &Entry) -> Option<Seq> {
         self.agreed.get(entry).copied().flatten()
     }

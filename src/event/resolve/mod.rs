@@ -2,8 +2,9 @@
 //!
 //! Pure, and over plain numbers: an event is known by its number in its room ([`Seq`]), which is always higher than those of
 //! its auth events. Whoever stores events implements [`Room`] and calls [`resolve`] with the entries at which the states
-//! differ ([`Conflict`]); the answer says what those entries become ([`Decision`]). All others stay as they are, so nothing
-//! here ever walks through a whole state, with one exception ([`Room::all_agreed`]).
+//! differ ([`Conflict`]); the answer says what those entries become ([`Decision`]). All others stay as they are: what is read
+//! and judged grows with what is in conflict. Only numbers are swept through further: those of the auth graph, and mostly
+//! once those of a state ([`Room::all_agreed`]).
 //!
 //! | Room version | Algorithm | Here |
 //! |---|---|---|

@@ -22,20 +22,14 @@ use crate::event::{
 type PowerRank = (Reverse<Level>, i64, OwnedEventId);
 
 /// Reverse topological power ordering: each event after those of its auth events that are among these, and among those that
-/// could come next always the one of the smallest rank.
+/// could come next always the one of the smallest rank. They and their auth events were loaded.
 pub(super) fn by_power<R: Room>(
-    memory: &mut Memory<'_, R>,
+    memory: &Memory<'_, R>,
     rules: &Rules,
     graph: &AuthGraph,
     implied_create: Option<Seq>,
     events: &[Seq],
 ) -> Result<Vec<Seq>, ResolveError<R::Error>> {
-    let mut wanted: Vec<Seq> = events.iter().copied().chain(implied_create).collect();
-    for &seq in events {
-        wanted.extend(auth_events(graph, seq)?);
-    }
-    memory.load(wanted)?;
-
     let mut waits_for: HashMap<Seq, usize> = events.iter().map(|seq| (*seq, 0)).collect();
     let mut cited_by: HashMap<Seq, Vec<Seq>> = HashMap::new();
     for &seq in events {
@@ -81,19 +75,15 @@ fn senders_level<R: Room>(
     Ok(PowerLevels::new(create, find(levels_entry()), rules).of(pdu.sender()))
 }
 
-/// Mainline ordering, based on these power levels.
+/// Mainline ordering, based on these power levels. The events and their auth events were loaded.
 pub(super) fn by_mainline<R: Room>(
     memory: &mut Memory<'_, R>,
     graph: &AuthGraph,
     levels: Option<Seq>,
     events: &[Seq],
 ) -> Result<Vec<Seq>, ResolveError<R::Error>> {
-    let mut wanted = events.to_vec();
-    for &seq in events {
-        wanted.extend(auth_events(graph, seq)?);
-    }
-    memory.load(wanted)?;
-    let mut mainline = Mainline { graph, next: levels, positions: HashMap::new(), length: 0 };
+    let mut mainline = Mainline { graph, tail: levels, length: 0, positions: HashMap::new() };
+    mainline.place_tail();
     let mut ranked = Vec::with_capacity(events.len());
     for &seq in events {
         let position = match levels_cited_by(memory, graph, seq)? {
@@ -116,21 +106,17 @@ const UNRELATED: usize = usize::MAX;
 /// once it has come down to that number.
 struct Mainline<'g> {
     graph: &'g AuthGraph,
-    /// The next one of the mainline, not yet placed.
-    next: Option<Seq>,
+    /// The last one that is placed; `None` once it is placed to its end.
+    tail: Option<Seq>,
+    /// How many are placed.
+    length: usize,
     /// The positions of the mainline's events, and of all other power level events that were asked for.
     positions: HashMap<Seq, usize>,
-    /// How many of the mainline are placed.
-    length: usize,
 }
 
 impl Mainline<'_> {
     /// The position of an event that cites these power levels.
-    fn position<R: Room>(
-        &mut self,
-        memory: &mut Memory<'_, R>,
-        levels: Seq,
-    ) -> Result<usize, ResolveError<R::Error>> {
+    fn position<R: Room>(&mut self, memory: &mut Memory<'_, R>, levels: Seq) -> Result<usize, ResolveError<R::Error>> {
         let mut passed = Vec::new();
         let mut at = Some(levels);
         let position = loop {
@@ -148,21 +134,33 @@ impl Mainline<'_> {
 
     /// Places the mainline down to this number.
     fn descend_to<R: Room>(&mut self, memory: &mut Memory<'_, R>, lowest: Seq) -> Result<(), ResolveError<R::Error>> {
-        while let Some(levels) = self.next.filter(|next| *next >= lowest) {
-            self.positions.insert(levels, self.length);
-            self.length += 1;
-            self.next = load_levels_cited_by(memory, self.graph, levels)?;
+        while let Some(tail) = self.tail.filter(|tail| *tail > lowest) {
+            self.tail = load_levels_cited_by(memory, self.graph, tail)?;
+            self.place_tail();
         }
         Ok(())
     }
+
+    fn place_tail(&mut self) {
+        if let Some(tail) = self.tail {
+            self.positions.insert(tail, self.length);
+            self.length = self.length.saturating_add(1);
+        }
+    }
 }
+
+/// Events that one wave brings when power levels are followed back: their auth chain holds those before them, and little
+/// else.
+const EVENTS_A_STEP_BACK: usize = 256;
 
 fn load_levels_cited_by<R: Room>(
     memory: &mut Memory<'_, R>,
     graph: &AuthGraph,
     seq: Seq,
 ) -> Result<Option<Seq>, ResolveError<R::Error>> {
-    memory.load(auth_events(graph, seq)?)?;
+    if !auth_events(graph, seq)?.all(|cited| memory.has(cited)) {
+        memory.load(auth_events(graph, seq)?.chain(graph.latest_of_chain(seq, EVENTS_A_STEP_BACK)))?;
+    }
     levels_cited_by(memory, graph, seq)
 }
 

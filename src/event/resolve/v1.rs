@@ -104,7 +104,8 @@ impl<R: Room> Resolution<'_, R> {
     fn run(&mut self, pass: Pass, contested: &[(Entry, Contested)]) {
         let in_pass = contested.iter().filter(|(entry, _)| Pass::of(entry) == pass);
         let choose = |(entry, events): &(Entry, Contested)| {
-            let choice = if pass == Pass::Others { self.latest_allowed(events) } else { self.last_in_row(entry, events) };
+            let choice =
+                if pass == Pass::Others { self.latest_allowed(events) } else { self.last_in_row(entry, events) };
             choice.map(|seq| (entry.clone(), seq))
         };
         let chosen: Vec<(Entry, Seq)> = in_pass.filter_map(choose).collect();

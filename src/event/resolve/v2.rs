@@ -6,7 +6,7 @@ use ruma::room_version_rules::StateResolutionV2Rules;
 
 use super::{
     AuthGraph, Conflict, Decision, Entry, ResolveError, Room, Seq,
-    checks::{Checks, create_entry, levels_entry},
+    checks::{Checks, create_entry, levels_entry, needed},
     conflicted::full_conflicted_set,
     memory::Memory,
     order,
@@ -24,27 +24,22 @@ pub(super) fn resolve<R: Room>(
 ) -> Result<Vec<Decision>, ResolveError<R::Error>> {
     let graph = room.auth_graph()?;
     let full = full_conflicted_set(room, &graph, conflicts, tweaks.consider_conflicted_state_subgraph)?;
+    let with_agreed = !tweaks.begin_iterative_auth_checks_with_empty_state_map;
     let mut memory = Memory::new(room, conflicts);
-    memory.load(full.iter().copied())?;
-    let implied_create = implied_create(&mut memory, rules, conflicts)?;
+    let implied_create = gather(&mut memory, rules, &graph, conflicts, &full, with_agreed)?;
 
     // Steps 1 and 2.
     let power = power_events(&memory, &graph, &full)?;
-    let power = order::by_power(&mut memory, rules, &graph, implied_create, &power)?;
-    let with_agreed = !tweaks.begin_iterative_auth_checks_with_empty_state_map;
+    let power = order::by_power(&memory, rules, &graph, implied_create, &power)?;
     let mut checks = Checks::new(rules, &graph, with_agreed, implied_create);
-    checks.apply(&mut memory, &power)?;
+    checks.apply(&memory, &power)?;
 
     // Steps 3 and 4.
     let picked: HashSet<Seq> = power.into_iter().collect();
     let rest: Vec<Seq> = full.into_iter().filter(|seq| !picked.contains(seq)).collect();
-    let levels = levels_entry();
-    if with_agreed {
-        memory.load_agreed([levels.clone()])?;
-    }
-    let levels = checks.at(&memory, &levels);
+    let levels = checks.at(&memory, &levels_entry());
     let rest = order::by_mainline(&mut memory, &graph, levels, &rest)?;
-    checks.apply(&mut memory, &rest)?;
+    checks.apply(&memory, &rest)?;
 
     decisions(&mut memory, checks, conflicts)
 }
@@ -56,7 +51,7 @@ fn decisions<R: Room>(
     conflicts: &[Conflict],
 ) -> Result<Vec<Decision>, ResolveError<R::Error>> {
     let decided = checks.into_decided();
-    memory.load_agreed(decided.keys().cloned())?;
+    memory.learn_agreed(decided.keys().cloned())?;
     let conflicted = conflicts.iter().map(|conflict| &conflict.entry);
     let entries: BTreeSet<&Entry> = conflicted.chain(decided.keys()).collect();
     let is_agreed = |entry: &&Entry| memory.agreed(entry).is_some();
@@ -64,22 +59,40 @@ fn decisions<R: Room>(
     Ok(entries.into_iter().filter(|entry| !is_agreed(entry)).map(decide).collect())
 }
 
-/// The create event where the room's id names it and no event cites it.
-fn implied_create<R: Room>(
+/// Loads what these events are ordered and judged by: themselves, their auth events, and what the states agree upon. Gives
+/// the create event where the room's id names it and no event cites it.
+fn gather<R: Room>(
     memory: &mut Memory<'_, R>,
     rules: &Rules,
+    graph: &AuthGraph,
     conflicts: &[Conflict],
+    events: &[Seq],
+    with_agreed: bool,
 ) -> Result<Option<Seq>, ResolveError<R::Error>> {
+    let mut wanted = events.to_vec();
+    for &seq in events {
+        wanted.extend(graph.auth_events(seq).ok_or(ResolveError::NotInAuthGraph(seq))?);
+    }
+    memory.load(wanted)?;
+    let create = create_entry();
+    let mut entries = vec![create.clone()];
+    if with_agreed {
+        entries.push(levels_entry());
+        for &seq in events {
+            entries.extend(needed(memory.event(seq)?, rules).unwrap_or_default());
+        }
+    }
+    memory.load_agreed(entries)?;
     if !room_id_is_create_id(rules) {
         return Ok(None);
     }
-    let entry = create_entry();
-    memory.load_agreed([entry.clone()])?;
     let in_conflict = || {
-        let conflict = conflicts.iter().find(|conflict| conflict.entry == entry)?;
+        let conflict = conflicts.iter().find(|conflict| conflict.entry == create)?;
         conflict.seqs.iter().flatten().next().copied()
     };
-    Ok(memory.agreed(&entry).or_else(in_conflict))
+    let implied = memory.agreed(&create).or_else(in_conflict);
+    memory.load(implied)?;
+    Ok(implied)
 }
 
 /// The power events of the full conflicted set, and those of its events that are in their auth chains.

@@ -268,9 +268,8 @@ impl Text<'_> {
             list
         };
         let allows = |state: &State, id: &OwnedEventId| {
-            let find = |kind: &str, key: &str| {
-                state.get(&(kind.to_owned(), key.to_owned())).map(|id| self.event(id).clone())
-            };
+            let find =
+                |kind: &str, key: &str| state.get(&(kind.to_owned(), key.to_owned())).map(|id| self.event(id).clone());
             auth::check(self.event(id), self.rules, find).is_ok()
         };
         for kind in ["m.room.power_levels", "m.room.join_rules", "m.room.member"] {

@@ -119,7 +119,7 @@ impl World {
     /// Adds an event that must be allowed, after another one.
     pub(super) fn after(&mut self, prev: &OwnedEventId, sketch: Sketch) -> OwnedEventId {
         let kind = (sketch.kind, sketch.sender);
-        self.add(&[prev.clone()], sketch).unwrap_or_else(|| panic!("{kind:?} is not allowed"))
+        self.add(std::slice::from_ref(prev), sketch).unwrap_or_else(|| panic!("{kind:?} is not allowed"))
     }
 
     /// Adds an event, if the state before it allows it.
@@ -254,9 +254,8 @@ impl Room for Asked<'_> {
 
     fn all_agreed(&self) -> Result<Vec<Seq>, Infallible> {
         assert!(!self.has_asked_all.replace(true), "it is asked for once");
-        let is_agreed = |(entry, id): &(&Entry, &OwnedEventId)| {
-            self.states.iter().all(|state| state.get(*entry) == Some(*id))
-        };
+        let is_agreed =
+            |(entry, id): &(&Entry, &OwnedEventId)| self.states.iter().all(|state| state.get(*entry) == Some(*id));
         Ok(self.states[0].iter().filter(is_agreed).map(|(_, id)| self.world.seqs[id]).collect())
     }
 
