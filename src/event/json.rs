@@ -1,4 +1,8 @@
 //! Canonical JSON (appendices, "Canonical JSON"): the one form that is hashed and signed.
+//!
+//! Strict here, with integers only; [`LaxObject`] reads what early room versions let pass.
+
+mod lax;
 
 use std::fmt;
 
@@ -11,6 +15,8 @@ use serde::{
     de::{Deserializer, Error, MapAccess, SeqAccess, Visitor},
 };
 use thiserror::Error;
+
+pub use self::lax::LaxObject;
 
 /// Why bytes are not canonical JSON's data model.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

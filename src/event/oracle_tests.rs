@@ -1,6 +1,7 @@
 //! Hashes, redaction and signatures against those of `ruma-signatures`, which works on trees where ours works on text;
 //! and against a running Synapse where the two differ.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use proptest::prelude::*;
 use ruma::{RoomVersionId, canonical_json, signatures};
 use serde_json::json;
@@ -9,12 +10,13 @@ use super::{
     hash,
     members::members,
     pdu::Pdu,
+    power::{Action, Level, PowerLevels},
     redact::redact,
     tests::{any_content, any_kind, keys_of, made, our_key, rules_of, template},
     verify::{Verified, required_servers},
     version::SUPPORTED,
 };
-use crate::event::{Template, build::build};
+use crate::event::{FormatError, Template, build::build};
 
 proptest! {
     #[test]
@@ -125,4 +127,86 @@ fn an_odd_third_party_invite_is_redacted_as_elsewhere() {
             assert_eq!(pdu.event_id(), id, "version {version}: {third_party_invite}");
         }
     }
+}
+
+/// Hashes and ids that Synapse 1.163 gives to events with numbers that canonical JSON cannot say.
+#[test]
+fn early_versions_hash_any_numbers_as_elsewhere() {
+    let levels = r#"{"ban":5.114698E4,"kick":1e16,"users":{"@a:b.org":1E2,"@b:b.org":50.57,"@c:b.org":-0,"@d:b.org":9007199254740993},"users_default":-0.0,"other":1e-5}"#;
+    let other = r#"{"b":[1.0,{"z":1e10,"a":-1E-7}],"a":123456789012345678901234567890,"a":12345678901234567890.0}"#;
+    for (version, kind, content, id, content_hash) in [
+        (1, "m.room.power_levels", levels, "$x:b.org", "c70H4t2OOWQVzz0cxsR9c6RFIsLjhSfbVvbOrW2h+m8"),
+        (
+            3,
+            "m.room.power_levels",
+            levels,
+            "$o5W9cp5ms4sw9H197QkaiXk7busSF1DitnbMT0x6z/g",
+            "/jWyf6wD/Y8lJJAu0stbpP239wDhWU2ZXx2xzCEfs28",
+        ),
+        (
+            5,
+            "m.room.power_levels",
+            levels,
+            "$o5W9cp5ms4sw9H197QkaiXk7busSF1DitnbMT0x6z_g",
+            "/jWyf6wD/Y8lJJAu0stbpP239wDhWU2ZXx2xzCEfs28",
+        ),
+        (1, "m.x", other, "$x:b.org", "0EYAgtahgqTVR/FhXEBnmiRurSA6lJpk9+EAC49e2bE"),
+        (
+            3,
+            "m.x",
+            other,
+            "$Z5p3NyDGv/6/1+WsqbpGtvzXKQyvE+tydbX2qiIfjDs",
+            "PS0WiIuSw8fMh0mk8bdStzt5lugBU3kHkSvHkI5H09w",
+        ),
+        (
+            5,
+            "m.x",
+            other,
+            "$Z5p3NyDGv_6_1-WsqbpGtvzXKQyvE-tydbX2qiIfjDs",
+            "PS0WiIuSw8fMh0mk8bdStzt5lugBU3kHkSvHkI5H09w",
+        ),
+    ] {
+        let (prev, own_id) = match version {
+            1 => (r#"["$p:b.org",{"sha256":"x"}]"#, r#""event_id":"$x:b.org","#),
+            _ => (r#""$p""#, ""),
+        };
+        let event = format!(
+            r#"{{"type":"{kind}","state_key":"","sender":"@a:b.org","room_id":"!r:b.org","depth":3,{own_id}
+            "origin_server_ts":1000,"prev_events":[{prev}],"auth_events":[],"hashes":{{"sha256":"x"}},"signatures":{{}},
+            "unsigned":{{"age":1.5}},"content":{content}}}"#
+        );
+        let rules = rules_of(&SUPPORTED[version - 1]);
+        let pdu = Pdu::parse(event.as_bytes(), rules).unwrap();
+        assert_eq!(pdu.event_id(), id, "version {version}");
+        let found = hash::content_hash(&members(pdu.text()).unwrap());
+        assert_eq!(STANDARD_NO_PAD.encode(found), content_hash, "version {version}: {}", pdu.text());
+        assert!(!pdu.text().contains("unsigned"));
+
+        let again = Pdu::parse(pdu.json(), rules).unwrap();
+        assert_eq!(again, pdu, "what was written once is read alike");
+        let redacted = redact(pdu.text(), rules).unwrap();
+        assert_eq!(Pdu::parse(redacted.as_bytes(), rules).unwrap().event_id(), id, "version {version}: redacted");
+
+        let strict = event.replace(r#"["$p:b.org",{"sha256":"x"}]"#, r#""$p""#);
+        assert!(matches!(Pdu::parse(strict.as_bytes(), rules_of(&RoomVersionId::V6)), Err(FormatError::Json(_))));
+    }
+}
+
+/// Room version 1, "`m.room.power_levels` events accept values as floats".
+#[test]
+fn floats_are_power_levels_cut_off() {
+    let content = r#"{"ban":5.114698E4,"kick":49.99,"users":{"@a:b.org":1E2,"@b:b.org":50.57,"@c:b.org":-0.9}}"#;
+    let event = format!(
+        r#"{{"type":"m.room.power_levels","state_key":"","sender":"@a:b.org","room_id":"!r:b.org","depth":3,
+        "origin_server_ts":1000,"prev_events":[],"auth_events":[],"hashes":{{}},"signatures":{{}},"content":{content}}}"#
+    );
+    let rules = rules_of(&RoomVersionId::V5);
+    let create = made(&RoomVersionId::V5, "m.room.create", Some(""), r#"{"creator":"@a:b.org"}"#);
+    let pdu = Pdu::parse(event.as_bytes(), rules).unwrap();
+    let levels = PowerLevels::new(&create, Some(&pdu), rules);
+    let of = |user: &str| levels.of(user.try_into().unwrap());
+    assert_eq!([of("@a:b.org"), of("@b:b.org"), of("@c:b.org")], [100, 50, 0].map(Level::Finite));
+    assert_eq!([levels.to(Action::Ban), levels.to(Action::Kick)], [51_146, 49].map(Level::Finite));
+    let beyond = event.replace("49.99", "1e309");
+    assert!(Pdu::parse(beyond.as_bytes(), rules).is_err(), "no double");
 }

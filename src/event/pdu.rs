@@ -21,7 +21,7 @@ use super::{
     levels::{Form, Levels},
     members::{members, offset, value_of},
     redact::{essential, redact},
-    version::{Rules, redacts_in_content},
+    version::{Rules, is_strict_json, redacts_in_content},
 };
 use crate::base::clock::UnixMillis;
 
@@ -60,20 +60,34 @@ impl Pdu {
     /// Reads an event of a room of this version from bytes that came from outside. `unsigned` is dropped: what it says is
     /// no part of the event.
     ///
+    /// In room versions 1–5 it may have numbers that canonical JSON cannot say ([`json::LaxObject`]); later these are
+    /// refused.
+    ///
     /// Server-server API, "Checks performed on receipt of a PDU", step 1.
     pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Self, FormatError> {
-        Self::from_object(json::parse(bytes)?, rules)
+        match json::parse(bytes) {
+            Ok(object) => Self::from_object(object, rules),
+            Err(error) if is_strict_json(rules) => Err(error.into()),
+            Err(_) => {
+                let mut object = json::LaxObject::parse(bytes)?;
+                object.remove("unsigned");
+                Self::from_text(&json::to_text(&object), rules)
+            }
+        }
     }
 
     /// The same, of an object.
     pub fn from_object(mut object: CanonicalJsonObject, rules: &Rules) -> Result<Self, FormatError> {
         object.remove("unsigned");
-        let text = json::to_text(&object);
-        check_size(&text)?;
-        let fields = Fields::of(&text)?;
+        Self::from_text(&json::to_text(&object), rules)
+    }
+
+    fn from_text(text: &str, rules: &Rules) -> Result<Self, FormatError> {
+        check_size(text)?;
+        let fields = Fields::of(text)?;
         check(&fields, rules)?;
-        let event_id = hash::event_id(&members(&text)?, rules).map_err(invalid("its id"))?;
-        Self::read(event_id, &fields, &text, rules)
+        let event_id = hash::event_id(&members(text)?, rules).map_err(invalid("its id"))?;
+        Self::read(event_id, &fields, text, rules)
     }
 
     /// An event that was just built: its id and its text are right, its fields are anybody's.
@@ -252,7 +266,7 @@ impl Pdu {
         std::str::from_utf8(&self.inner.json).unwrap_or_default()
     }
 
-    /// All of it as an object.
+    /// All of it as an object: fails if it has numbers that canonical JSON cannot say, see [`Pdu::parse`].
     pub fn to_object(&self) -> Result<CanonicalJsonObject, FormatError> {
         Ok(json::parse(&self.inner.json)?)
     }
