@@ -3,7 +3,8 @@
 
 use std::{future::Future, sync::Arc};
 
-use ruma::api::IncomingRequest;
+use ::http::Method;
+use ruma::{OwnedDeviceId, OwnedUserId, api::IncomingRequest};
 
 use super::{
     Parts, RateClass,
@@ -39,6 +40,25 @@ pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S:
         charge(call, class, S::caller(&who))?;
     }
     Ok(who)
+}
+
+/// The device of somebody who reads, to whom what it reads shall come behind the answers to what it sends.
+pub(super) struct Reading(Option<(App, OwnedUserId, Option<OwnedDeviceId>)>);
+
+impl Reading {
+    /// Of a request: only those that change nothing read.
+    pub(super) fn of(call: &Call, caller: Option<&Caller>) -> Self {
+        let caller = caller.filter(|_| call.parts.method == Method::GET);
+        Self(caller.map(|caller| (call.app.clone(), caller.user_id.clone(), caller.device_id.clone())))
+    }
+
+    /// Waits for those answers; see [`crate::sync::Sync::answered`].
+    pub(super) async fn behind_sends(self, answer: Result<Outgoing, Refusal>) -> Result<Outgoing, Refusal> {
+        if let Some((app, user_id, device_id)) = self.0 {
+            app.sync.answered(&user_id, device_id.as_deref()).await;
+        }
+        answer
+    }
 }
 
 fn charge(call: &Call, class: RateClass, caller: Option<&Caller>) -> Result<(), Refusal> {
@@ -137,6 +157,8 @@ where
 {
     async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
         let caller = admit::<ruma::api::auth_scheme::AccessToken>(&call, class).await?;
-        self(call.app, caller, RawRequest { parts: call.parts, args: call.args }).await?.into_outgoing()
+        let reading = Reading::of(&call, Some(&caller));
+        let answer = self(call.app, caller, RawRequest { parts: call.parts, args: call.args }).await;
+        reading.behind_sends(answer.and_then(Out::into_outgoing)).await
     }
 }

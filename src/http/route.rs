@@ -13,7 +13,7 @@ use super::{
     caller::Scheme,
     error::Refusal,
     extract::typed,
-    handler::{Call, Handler, PartsHandler, RawHandler, admit},
+    handler::{Call, Handler, PartsHandler, RawHandler, Reading, admit},
     reply::Outgoing,
 };
 use crate::app::App;
@@ -117,7 +117,8 @@ impl Routes {
                     args.push("");
                 }
                 let request = typed::<R>(&call.parts, &args)?;
-                handler(call.app, who, request, call.parts).await
+                let reading = Reading::of(&call, R::Authentication::caller(&who));
+                reading.behind_sends(handler(call.app, who, request, call.parts).await).await
             })
         };
         self.put(R::METHOD, path, Box::new(run));

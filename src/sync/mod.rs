@@ -94,15 +94,21 @@ impl Sync {
             shutdown: shutdown.clone(),
             subscribers,
             lazy_members: LazyMembers::default(),
-            answerings: Answerings::default(),
+            answerings: Answerings::new(clock.clone()),
             boot: u32::from_be_bytes(random.bytes()),
         }))
     }
 
-    /// A device is about to do what its own syncs show too: they come behind the answer to this, which has come when the
-    /// returned value is dropped.
+    /// A device is about to do what its own reading shows too: that shall come behind the answer to this, which has come
+    /// when the returned value is dropped.
     pub fn answering(&self, user_id: &UserId, device_id: Option<&DeviceId>) -> Answering {
         self.0.answerings.begin(device(user_id, device_id))
+    }
+
+    /// Waits until the device has the answers to what it is doing now and has dealt with them, a second at most. Whoever has read for it waits so
+    /// before it gets that.
+    pub async fn answered(&self, user_id: &UserId, device_id: Option<&DeviceId>) {
+        self.0.answerings.answered(&device(user_id, device_id)).await;
     }
 
     /// How many users are online: for metrics.

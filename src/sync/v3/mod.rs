@@ -78,9 +78,6 @@ impl Sync {
             let answer = self.look(&request, since, &subscriber).await?;
             let waits = since.is_some() && !request.full_state && answer.reply.is_empty();
             if !waits || self.0.clock.instant() >= deadline || self.0.shutdown.is_triggered() {
-                if since.is_some() && !answer.reply.is_empty() {
-                    self.0.answerings.answered(&request.device(), self.0.clock.instant()).await;
-                }
                 return Ok(self.finish(&request, answer));
             }
             tokio::select! {
