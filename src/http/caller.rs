@@ -42,16 +42,15 @@ pub enum CallerKind {
 }
 
 impl Caller {
-    /// Whether this kind of user, and an account in this standing, may ask for this at all. Guests may what is listed for
-    /// them where others need an account; a locked account may only end its sessions.
-    pub(super) fn may<S: Scheme>(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
+    /// Whether this kind of user, and an account in this standing, may ask for this at all. Guests may only what is listed
+    /// for them; a locked account may only end its sessions.
+    pub(super) fn may(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
         match self.standing {
             Standing::Locked if !ends_sessions(&parts.path) => return Err(Refusal::user_locked()),
             Standing::Suspended if class == RateClass::Send => return Err(Refusal::user_suspended()),
             Standing::Good | Standing::Locked | Standing::Suspended => {}
         }
-        let is_guest = self.kind == CallerKind::Guest;
-        if is_guest && S::REQUIRED && !guests::may(parts, pattern) {
+        if self.kind == CallerKind::Guest && !guests::may(parts, pattern) {
             return Err(Refusal::guest_forbidden());
         }
         Ok(())
@@ -67,8 +66,6 @@ fn ends_sessions(path: &str) -> bool {
 pub trait Scheme: AuthScheme {
     /// What the handler gets.
     type Who: Send + 'static;
-    /// Whether nobody gets past it without an account.
-    const REQUIRED: bool;
     /// Makes it out.
     fn identify(app: &App, parts: &Parts) -> impl Future<Output = Result<Self::Who, Refusal>> + Send;
     /// The user behind it, if there is one.
@@ -77,7 +74,6 @@ pub trait Scheme: AuthScheme {
 
 impl Scheme for AccessToken {
     type Who = Caller;
-    const REQUIRED: bool = true;
     async fn identify(app: &App, parts: &Parts) -> Result<Caller, Refusal> {
         identify(app, parts).await?.ok_or_else(Refusal::missing_token)
     }
@@ -88,7 +84,6 @@ impl Scheme for AccessToken {
 
 impl Scheme for AccessTokenOptional {
     type Who = Option<Caller>;
-    const REQUIRED: bool = false;
     async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
         identify(app, parts).await
     }
@@ -99,7 +94,6 @@ impl Scheme for AccessTokenOptional {
 
 impl Scheme for NoAuthentication {
     type Who = ();
-    const REQUIRED: bool = false;
     async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
         Ok(())
     }
@@ -110,7 +104,6 @@ impl Scheme for NoAuthentication {
 
 impl Scheme for NoAccessToken {
     type Who = ();
-    const REQUIRED: bool = false;
     async fn identify(_: &App, _: &Parts) -> Result<(), Refusal> {
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S:
     }
     let who = S::identify(&call.app, &call.parts).await?;
     if let Some(caller) = S::caller(&who) {
-        caller.may::<S>(class, (&call.parts, &call.pattern))?;
+        caller.may(class, (&call.parts, &call.pattern))?;
     }
     if !by_address {
         charge(call, class, S::caller(&who))?;
