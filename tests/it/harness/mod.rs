@@ -47,9 +47,15 @@ impl TestServer {
 
     /// The same with more configuration: TOML that goes on in the section `[server]`.
     pub fn configured(toml: &str) -> Self {
+        Self::adjusted(toml, |_| {})
+    }
+
+    /// The same, with what no configuration file may say.
+    pub fn adjusted(toml: &str, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::read(&format!("[server]\nname = \"localhost\"\n{toml}"), []).unwrap();
         config.rate_limits.enabled &= toml.contains("[rate_limits]");
         (config.passwords.memory_kib, config.passwords.iterations) = (8, 1);
+        adjust(&mut config);
         Self::over(Memory::new(), Arc::new(config), 1)
     }
 
