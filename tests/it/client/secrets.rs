@@ -108,7 +108,7 @@ async fn live(watched: &mut Watched) {
         format!(r#"{{"type": "m.login.password", "user": "alice", "password": {{"{wrong}": 1}}}}"#),
         format!(r#"{{"type": "m.login.{wrong}", "password": "x"}}"#),
         format!(r#""{wrong}""#),
-        format!(r#"{wrong}"#),
+        wrong.clone(),
     ] {
         let answer = watched.send(Method::POST, "/v3/login", "", &broken).await;
         assert!((400..500).contains(&answer.status), "{broken}");
