@@ -8,10 +8,7 @@ use thiserror::Error;
 
 use super::login::{DeviceChoice, LoggedIn, open_session};
 use crate::{
-    push::{
-        defaults,
-        rules::{self, RulesError},
-    },
+    push::{RulesError, defaults, rules},
     store::{Batch, CommitError, ReadError, View},
     users::{
         Account, PasswordError, Users, accounts,

@@ -3,7 +3,7 @@
 use ruma::UserId;
 use serde_json::{Value as Json, json};
 
-use super::rules::{Kind, Rule, Rules};
+use super::rule::{Kind, Rule, Rules};
 
 /// The rule that comes before all others.
 pub const MASTER: &str = ".m.rule.master";

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::{
     glob::{Budget, Glob, Text},
-    rules::{Kind, Rule, Rules},
+    rule::{Kind, Rule, Rules},
 };
 
 /// Steps that one evaluation may take: a few ms. Ordinary rules and events need some hundreds.

@@ -9,7 +9,7 @@ use super::raw;
 use crate::{
     app::App,
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
-    push::rules::{self, Kind, Rule, Rules, RulesError},
+    push::{Kind, Rule, Rules, RulesError, rules},
     store::{Batch, View},
 };
 

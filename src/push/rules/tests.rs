@@ -4,6 +4,7 @@ use ruma::user_id;
 use serde_json::json;
 
 use super::*;
+use crate::push::check::{LONGEST_ID, LONGEST_PATTERN};
 
 fn rule(id: &str) -> Rule {
     Rule { rule_id: id.to_owned(), actions: vec![json!("notify")], ..Rule::default() }
