@@ -6,6 +6,7 @@
 mod answering;
 mod keys;
 mod lazy_members;
+mod prepared;
 mod recent;
 mod subscriber;
 mod unread;

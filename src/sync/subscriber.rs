@@ -16,7 +16,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{graph::RoomNo, push::Matcher, rooms::ignored::Ignored, store::Position};
+use super::prepared::Prepared;
+use crate::{graph::RoomNo, store::Position};
 
 /// How many touches a subscriber remembers; behind that the store is asked.
 const RING: usize = 256;
@@ -60,16 +61,8 @@ pub struct Subscriber {
     user_id: Arc<str>,
     ring: Mutex<Ring>,
     notify: Notify,
-    prepared: Mutex<Prepared>,
-}
-
-/// What every look needs of the user's own, so that it is not read each time.
-#[derive(Debug, Default)]
-struct Prepared {
-    /// The last change of anything of the user's own: what was read before it is not kept.
-    changed: Position,
-    matcher: Option<Arc<Matcher>>,
-    ignored: Option<Ignored>,
+    /// What every look needs of the user's own.
+    pub prepared: Prepared,
 }
 
 #[derive(Debug)]
@@ -112,7 +105,7 @@ impl Subscribers {
                 last_used: now,
             }),
             notify: Notify::new(),
-            prepared: Mutex::default(),
+            prepared: Prepared::default(),
         });
         online.users.insert(user_id.as_ref().to_owned(), Arc::clone(&subscriber));
         Ok(subscriber)
@@ -231,7 +224,7 @@ impl Subscriber {
     /// Remembers a touch; whoever tells of it wakes the waiting ones afterwards.
     fn touch(&self, position: Position, what: Touched) {
         if what == Touched::User {
-            *self.prepared.lock() = Prepared { changed: position, ..Prepared::default() };
+            self.prepared.changed(position);
         }
         let mut ring = self.ring.lock();
         if matches!(what, Touched::Ephemeral(_)) || ring.touches.back() == Some(&(position, what)) {
@@ -260,34 +253,6 @@ impl Subscriber {
         Some(seen)
     }
 
-    /// The user's push rules, prepared; by `make`, which reads what was true at `horizon`, if they are not yet.
-    pub fn matcher<E>(&self, horizon: Position, make: impl FnOnce() -> Result<Matcher, E>) -> Result<Arc<Matcher>, E> {
-        self.prepared(horizon, |prepared| &mut prepared.matcher, || make().map(Arc::new))
-    }
-
-    /// Whom the user ignores; by `make`, which reads what was true at `horizon`, if that is not known yet.
-    pub fn ignored<E>(&self, horizon: Position, make: impl FnOnce() -> Result<Ignored, E>) -> Result<Ignored, E> {
-        self.prepared(horizon, |prepared| &mut prepared.ignored, make)
-    }
-
-    /// What is kept, or else what `make` makes, which is kept unless it was read before the last change.
-    fn prepared<T: Clone, E>(
-        &self,
-        horizon: Position,
-        place: impl Fn(&mut Prepared) -> &mut Option<T>,
-        make: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
-        if let Some(kept) = place(&mut self.prepared.lock()) {
-            return Ok(kept.clone());
-        }
-        let made = make()?;
-        let mut prepared = self.prepared.lock();
-        if prepared.changed <= horizon {
-            *place(&mut prepared) = Some(made.clone());
-        }
-        Ok(made)
-    }
-
     /// Completes at the next touch after this call returned (its `enable` must be called before looking for news).
     pub fn touched(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()
@@ -303,6 +268,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::rooms::ignored::Ignored;
 
     fn subscribe(all: &Subscribers, user: &str, at: u64, rooms: &[u64]) -> Arc<Subscriber> {
         let rooms = rooms.iter().map(|no| RoomNo(*no)).collect();
@@ -367,29 +333,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_prepared_is_kept_until_something_of_the_users_own_changes() {
+    async fn only_a_touch_of_the_users_own_drops_what_is_prepared() {
         let all = Subscribers::default();
         let alice = subscribe(&all, "@alice:a", 1, &[1]);
-        let list = |content: &str| Ok::<_, Infallible>(Ignored::of_content(content.as_bytes()));
-        let bob = || list(r#"{"ignored_users":{"@bob:a":{}}}"#);
-        assert!(alice.ignored(Position(1), bob).unwrap().contains("@bob:a"));
+        let bob = || Ok::<_, Infallible>(Ignored::of_content(br#"{"ignored_users":{"@bob:a":{}}}"#));
+        let nobody = || Ok::<_, Infallible>(Ignored::default());
+        assert!(alice.prepared.ignored(Position(1), bob).unwrap().contains("@bob:a"));
         all.tell(Position(2), |telling| telling.touch_room(RoomNo(1), Touched::Room(RoomNo(1))));
-        assert!(alice.ignored(Position(2), || list("{}")).unwrap().contains("@bob:a"), "not read again");
+        assert!(alice.prepared.ignored(Position(2), nobody).unwrap().contains("@bob:a"), "not read again");
         all.tell(Position(3), |telling| telling.touch_user("@alice:a", Touched::User));
-        assert!(!alice.ignored(Position(3), || list("{}")).unwrap().contains("@bob:a"), "read again");
-    }
-
-    #[tokio::test]
-    async fn what_was_read_before_a_change_is_not_kept_behind_it() {
-        let all = Subscribers::default();
-        let alice = subscribe(&all, "@alice:a", 1, &[]);
-        let bob = Ignored::of_content(br#"{"ignored_users":{"@bob:a":{}}}"#);
-        let read = alice.ignored::<Infallible>(Position(1), || {
-            all.tell(Position(2), |telling| telling.touch_user("@alice:a", Touched::User));
-            Ok(Ignored::default())
-        });
-        assert!(!read.unwrap().contains("@bob:a"), "this look is as old as its snapshot");
-        assert!(alice.ignored::<Infallible>(Position(2), || Ok(bob)).unwrap().contains("@bob:a"));
+        assert!(!alice.prepared.ignored(Position(3), nobody).unwrap().contains("@bob:a"), "read again");
     }
 
     #[tokio::test]

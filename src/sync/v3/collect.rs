@@ -87,7 +87,7 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let mut memory = question.memory.clone();
     let rooms = rooms(question, view)?;
     let read_ignored = || account_data::ignored(view, &question.request.user_id);
-    let ignored = question.subscriber.ignored(view.horizon(), read_ignored)?;
+    let ignored = question.subscriber.prepared.ignored(view.horizon(), read_ignored)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let heads = question.reader.heads(view, &numbers)?;
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;

@@ -108,7 +108,7 @@ fn unread(
         ignored: place.ignored,
         through: question.through,
     };
-    count.run(view, || question.subscriber.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)
+    count.run(view, || question.subscriber.prepared.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)
 }
 
 /// The summary, which follows from members and names.
