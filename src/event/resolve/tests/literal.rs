@@ -117,7 +117,7 @@ impl Text<'_> {
 
     /// > The *full conflicted set* is the union of the conflicted state set \[, the conflicted state subgraph,\] and the auth
     /// > difference.
-    fn full_conflicted_set(&self, states: &[&State]) -> Ids {
+    pub(super) fn full_conflicted_set(&self, states: &[&State]) -> Ids {
         let (_, conflicted) = self.split(states);
         let mut full = self.auth_difference(states);
         if self.is_2_1 {

@@ -243,14 +243,40 @@ fn more_states_than_bits_are_resolved() {
     for version in [RoomVersionId::V1, RoomVersionId::V11, RoomVersionId::V12] {
         let mut world = World::usual(&version, 11);
         let start = world.last();
+        // Many at the start; the later ones all know some power levels that those do not.
         let mut tips: Vec<OwnedEventId> = Vec::new();
         for at in 0..150_i32 {
             let levels = world.levels(json!({ALICE: 100, BOB: 50, DAVE: at % 7}));
-            tips.push(world.after(&start, levels.at(i64::from(at % 10))));
+            let prev = if at <= 70 { start.clone() } else { world.last() };
+            tips.push(world.after(&prev, levels.at(i64::from(at % 10))));
         }
         let tips: Vec<&OwnedEventId> = tips.iter().collect();
-        assert!(resolved(&world, &tips).contains_key(&entry("m.room.power_levels", "")), "{version}");
+        for tips in [&tips[..], &tips[..64], &tips[60..], &tips[1..140]] {
+            assert!(resolved(&world, tips).contains_key(&entry("m.room.power_levels", "")), "{version}");
+            let states: Vec<&State> = tips.iter().map(|id| &world.after[*id]).collect();
+            if version != RoomVersionId::V1 {
+                let by_text = text(&world, false).full_conflicted_set(&states);
+                assert_eq!(world.full_conflicted_set(&states), by_text, "{version}");
+            }
+        }
     }
+}
+
+/// Of two sweeps, the second one over states that all know what none of the first do.
+#[test]
+fn what_all_of_the_last_states_know_is_no_common_knowledge() {
+    let mut world = World::usual(&RoomVersionId::V11, 16);
+    let start = world.last();
+    let one = world.after(&start, sketch(ALICE, "m.room.topic", "", topic("one")));
+    let levels = world.levels(json!({ALICE: 100, BOB: 50, DAVE: 1}));
+    let passed = world.after(&start, levels.clone());
+    world.then(levels);
+    let two = world.then(sketch(ALICE, "m.room.topic", "", topic("two")));
+    let [early, late] = [&world.after[&one], &world.after[&two]];
+    let states: Vec<&State> = [early; 64].into_iter().chain([late; 64]).collect();
+    assert!(world.full_conflicted_set(&states).contains(&passed));
+    assert_eq!(world.full_conflicted_set(&states), world.full_conflicted_set(&[early, late]));
+    assert_eq!(agreed(&world, &states), agreed(&world, &[early, late]));
 }
 
 #[test]

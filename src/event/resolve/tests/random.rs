@@ -153,7 +153,8 @@ fn compare(world: &World, picks: &[prop::sample::Index], seen: &Seen) -> Result<
     prop_assert_eq!(&ours, &by_text(world, &states), "ours, and the text");
     if let Some(theirs) = by_ruma(world, &states) {
         prop_assert_eq!(&ours, &theirs, "ours, and ruma's");
-        let text = text(world, true);
+        let text = text(world, false);
+        prop_assert_eq!(world.full_conflicted_set(&states), text.full_conflicted_set(&states));
         let (_, conflicted) = text.split(&states);
         count(&seen.differences, text.auth_difference(&states).difference(&conflicted).count());
         count(&seen.subgraphs, text.conflicted_subgraph(&conflicted).difference(&conflicted).count());

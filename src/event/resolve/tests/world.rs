@@ -11,8 +11,8 @@ use ruma::{OwnedEventId, RoomVersionId, canonical_json::CanonicalJsonObject};
 use serde_json::{Value, json};
 
 use super::{
-    super::{AuthGraph, Conflict, Decision, Entry, ResolveError, Room, Seq, resolve},
-    literal::{Events, State},
+    super::{AuthGraph, Conflict, Decision, Entry, ResolveError, Room, Seq, conflicted::full_conflicted_set, resolve},
+    literal::{Events, Ids, State},
 };
 use crate::event::{Pdu, Rules, auth, version};
 
@@ -204,6 +204,16 @@ impl World {
 
     pub(super) fn asked<'w>(&'w self, states: &'w [&'w State]) -> Asked<'w> {
         Asked { world: self, states, waves: Cell::new(0), has_asked_all: Cell::new(false), without: None }
+    }
+
+    /// The full conflicted set, ours.
+    pub(super) fn full_conflicted_set(&self, states: &[&State]) -> Ids {
+        let asked = self.asked(states);
+        let with_subgraph =
+            self.rules.state_res.v2_rules().is_some_and(|rules| rules.consider_conflicted_state_subgraph);
+        let graph = asked.auth_graph().unwrap();
+        let full = full_conflicted_set(&asked, &graph, &self.conflicts(states), with_subgraph).unwrap();
+        full.into_iter().map(|seq| self.ids[seq as usize - 1].clone()).collect()
     }
 
     /// Ours, as decisions.
