@@ -1,11 +1,11 @@
-//! What events cost: canonical JSON, hashes, signatures, redaction, auth rules, reading what is stored.
+//! What events cost: canonical JSON, hashes, signatures, redaction, auth rules, reading what is stored, state resolution.
 //!
 //! `cargo bench --bench event`. The figures that count are in `docs/performance.md`.
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark stops when its own data is wrong")]
 #![allow(missing_docs, reason = "criterion's macros write functions")]
 
-use std::hint::black_box;
+use std::{collections::BTreeMap, convert::Infallible, hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use myelin::event::{
@@ -13,6 +13,7 @@ use myelin::event::{
     build::{self, Citation},
     json,
     power::{Action, PowerLevels},
+    resolve::{AuthGraph, Conflict, Entry, Room, Seq, resolve},
     version,
 };
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, ServerName, UserId, canonical_json::CanonicalJsonObject};
@@ -124,5 +125,98 @@ fn judging(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, writing, reading, judging);
+/// A room of Alice and many others, of whom 20 are somebody else in one of two states.
+struct Crowd {
+    events: BTreeMap<Seq, Pdu>,
+    state: BTreeMap<Entry, Seq>,
+    graph: Arc<AuthGraph>,
+    agreed: Vec<Seq>,
+}
+
+impl Crowd {
+    const ALICE: Seq = 2;
+    const LEVELS: Seq = 3;
+    const RULES: Seq = 4;
+    const CONFLICTS: Seq = 20;
+
+    /// The room, in which this many have joined, and its conflicts.
+    fn of(members: Seq) -> (Self, Vec<Conflict>) {
+        let mut crowd = Self {
+            events: BTreeMap::new(),
+            state: BTreeMap::new(),
+            graph: Arc::default(),
+            agreed: vec![1, Self::ALICE, Self::LEVELS, Self::RULES],
+        };
+        let mut graph = AuthGraph::with_capacity(members as usize + 24);
+        crowd.add(1, template("m.room.create", Some(""), r#"{"room_version":"11"}"#));
+        let alice = "@alice:example.org";
+        crowd.add(Self::ALICE, template("m.room.member", Some(alice), r#"{"membership":"join"}"#));
+        crowd.add(Self::LEVELS, template("m.room.power_levels", Some(""), r#"{"users":{"@alice:example.org":100}}"#));
+        crowd.add(Self::RULES, template("m.room.join_rules", Some(""), r#"{"join_rule":"public"}"#));
+        let cited: [&[Seq]; 4] = [&[], &[1], &[1, 2], &[1, 2, 3]];
+        for (seq, cited) in (1..).zip(cited) {
+            graph.push(seq, cited).expect("in order");
+        }
+        let (first, renamed) = (Self::RULES + 1, Self::RULES + 1 + members);
+        for seq in first..renamed {
+            graph.push(seq, &[1, Self::LEVELS, Self::RULES]).expect("in order");
+        }
+        crowd.agreed.extend(first + Self::CONFLICTS..renamed);
+        let mut conflicts = Vec::new();
+        for at in 0..Self::CONFLICTS {
+            graph.push(renamed + at, &[1, Self::LEVELS, Self::RULES, first + at]).expect("in order");
+            let user = format!("@user{at}:example.org");
+            for (seq, content) in
+                [(first + at, r#"{"membership":"join"}"#), (renamed + at, r#"{"displayname":"U","membership":"join"}"#)]
+            {
+                let sender = user.as_str().try_into().expect("a user id");
+                let template = template("m.room.member", Some(&user), content);
+                let template = Template { sender, origin_server_ts: u64::from(seq), ..template };
+                crowd.events.insert(seq, built(template));
+            }
+            let entry = ("m.room.member".to_owned(), user);
+            conflicts.push(Conflict { entry, seqs: vec![Some(first + at), Some(renamed + at)] });
+        }
+        crowd.graph = Arc::new(graph);
+        (crowd, conflicts)
+    }
+
+    fn add(&mut self, seq: Seq, template: Template) {
+        let pdu = built(template);
+        self.state.insert((pdu.kind().to_owned(), pdu.state_key().unwrap_or_default().to_owned()), seq);
+        self.events.insert(seq, pdu);
+    }
+}
+
+impl Room for Crowd {
+    type Error = Infallible;
+
+    fn events(&self, seqs: &[Seq]) -> Result<Vec<Pdu>, Infallible> {
+        Ok(seqs.iter().map(|seq| self.events[seq].clone()).collect())
+    }
+
+    fn agreed(&self, entries: &[Entry]) -> Result<Vec<Option<Seq>>, Infallible> {
+        Ok(entries.iter().map(|entry| self.state.get(entry).copied()).collect())
+    }
+
+    fn all_agreed(&self) -> Result<Vec<Seq>, Infallible> {
+        Ok(self.agreed.clone())
+    }
+
+    fn auth_graph(&self) -> Result<Arc<AuthGraph>, Infallible> {
+        Ok(Arc::clone(&self.graph))
+    }
+}
+
+fn resolving(c: &mut Criterion) {
+    for members in [1_000, 1_000_000] {
+        let (crowd, conflicts) = Crowd::of(members);
+        let decided = resolve(&crowd, rules(), &conflicts).expect("resolved");
+        assert!(decided.len() == conflicts.len() && decided.iter().all(|decision| decision.seq > Some(members)));
+        let name = format!("resolve 20 conflicts, {members} state events");
+        c.bench_function(&name, |b| b.iter(|| resolve(&crowd, rules(), black_box(&conflicts))));
+    }
+}
+
+criterion_group!(benches, writing, reading, judging, resolving);
 criterion_main!(benches);

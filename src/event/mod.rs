@@ -2,8 +2,8 @@
 //!
 //! An event passes through types that say what is known of it: raw bytes become a [`Pdu`] when they respect the format of
 //! their room version ([`pdu`]), and a [`Verified`] one when their signatures hold ([`verify`]). Only the latter is fit
-//! for the graph. [`build`] makes events of our own, [`auth`] decides whether a state allows an event, [`redact`] removes
-//! what a redaction removes.
+//! for the graph. [`build`] makes events of our own, [`auth`] decides whether a state allows an event, [`resolve`] which of
+//! several states holds, [`redact`] removes what a redaction removes.
 
 pub mod auth;
 pub mod build;

@@ -98,6 +98,18 @@ impl AuthGraph {
         self.seqs.binary_search(&seq).ok()
     }
 
+    /// The rows of many events, ascending; the first that is not there is an error.
+    pub(super) fn rows(&self, mut seqs: Vec<Seq>) -> Result<Vec<usize>, Seq> {
+        seqs.sort_unstable();
+        seqs.dedup();
+        let mut each = self.seqs.iter().enumerate();
+        let mut find = |wanted: Seq| match each.find(|(_, seq)| **seq >= wanted) {
+            Some((row, seq)) if *seq == wanted => Ok(row),
+            _ => Err(wanted),
+        };
+        seqs.into_iter().map(&mut find).collect()
+    }
+
     /// The event in a row.
     pub(super) fn seq(&self, row: usize) -> Option<Seq> {
         self.seqs.get(row).copied()
@@ -199,6 +211,8 @@ mod tests {
         graph.push(10, &[9]).unwrap();
         assert_eq!(graph.auth_events(10).unwrap().collect::<Vec<_>>(), [9]);
         assert_eq!(graph.auth_events(3).unwrap().count(), 0);
+        assert_eq!(graph.rows(vec![9, 3, 10, 9]), Ok(vec![0, 2, 3]));
+        assert_eq!((graph.rows(vec![3, 4, 5, 11]), graph.rows(vec![5, 11])), (Err(4), Err(11)));
     }
 
     #[test]

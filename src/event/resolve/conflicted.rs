@@ -28,11 +28,8 @@ pub(super) fn full_conflicted_set<R: Room>(
 
 /// The rows of the conflicted state set, ascending.
 fn conflicted_rows<E>(graph: &AuthGraph, conflicts: &[Conflict]) -> Result<Vec<usize>, ResolveError<E>> {
-    let seqs = conflicts.iter().flat_map(|conflict| conflict.seqs.iter().flatten());
-    let mut rows = seqs.map(|seq| row(graph, *seq)).collect::<Result<Vec<_>, _>>()?;
-    rows.sort_unstable();
-    rows.dedup();
-    Ok(rows)
+    let seqs = conflicts.iter().flat_map(|conflict| conflict.seqs.iter().flatten().copied()).collect();
+    graph.rows(seqs).map_err(ResolveError::NotInAuthGraph)
 }
 
 /// The auth difference: what is in the auth chain of some states, and not of all.
@@ -44,12 +41,8 @@ fn auth_difference<R: Room>(
     // What the states agree upon is first left aside: it adds to the chains of all of them at once.
     let open = differing_chains(graph, conflicts)?;
     let Some(&lowest) = open.first() else { return Ok(open) };
-    let agreed = room.all_agreed()?;
-    let mut seeds = agreed
-        .into_iter()
-        .map(|seq| row(graph, seq).map(|row| (row, 1)))
-        .collect::<Result<Vec<_>, ResolveError<R::Error>>>()?;
-    seeds.retain(|(row, _)| *row > lowest);
+    let agreed = graph.rows(room.all_agreed()?).map_err(ResolveError::NotInAuthGraph)?;
+    let mut seeds: Vec<(usize, u64)> = agreed.into_iter().filter(|row| *row > lowest).map(|row| (row, 1)).collect();
     let common = graph.chains(&mut seeds, lowest);
     let is_common = |row: &usize| row.checked_sub(lowest).and_then(|at| common.get(at)).is_some_and(|bits| *bits != 0);
     Ok(open.into_iter().filter(|row| !is_common(row)).collect())

@@ -21,6 +21,8 @@
 //!    are judged, for the auth events, and for each step back in the history of power levels.
 //! 4. Take any of the states and set each decided entry: to its event, or to nothing.
 //!
+//! Where the text is open, this does as other servers do (`docs/decisions/0022-where-state-resolution-is-silent.md`).
+//!
 //! The result does not depend on the order of the states. An auth event that is not known is an error
 //! ([`ResolveError::NotInAuthGraph`], [`AuthGraphError`]), never silently dropped: two servers of which one leaves it out
 //! would go apart. Give the error back to whoever can fetch the event.
