@@ -21,7 +21,7 @@ test: ## Check everything: format, lints, tests, real clients, crashes, document
 
 .PHONY: check
 check: ## The fast part of it, without RocksDB: format, lints, tests in memory
-	@scripts/setup build
+	@scripts/setup check
 	@cargo fmt --all --check
 	@scripts/cargo clippy --locked --no-default-features --all-targets -- --deny warnings
 	@scripts/cargo test --locked --no-default-features

@@ -3,11 +3,11 @@
 //! # Layout
 //! One line a layer, low to high; a module uses only what stands above it here, and `tests/it/architecture.rs` holds this.
 //!
-//! - [`base`]: time, randomness, tasks, lanes, metrics, shutdown
+//! - [`base`]: time, randomness, tasks, metrics, shutdown
 //! - [`store`]: typed keyspaces over RocksDB or memory, commits, positions; knows no Matrix
-//! - [`event`]: Matrix events, pure: formats, hashes, signatures, redaction, auth rules
-//! - [`graph`]: the write side of rooms: acceptance, state, both orders, the log
-//! - [`rooms`]: views over the graph, and the verbs that send into a room
+//! - [`event`]: Matrix events, pure: formats, hashes, signatures, redaction, auth rules, state resolution
+//! - [`graph`]: the write side of rooms: building and judging events, room lanes, state, both orders, the log
+//! - [`rooms`]: views over the graph: visibility, pages, members, receipts, relations, aliases
 //! - [`users`]: accounts, devices, tokens, profiles, account data
 //! - [`ephemeral`]: typing and presence, in memory only
 //! - [`push`]: push rules

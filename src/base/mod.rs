@@ -1,4 +1,5 @@
-//! What every layer may use and that knows nothing of Matrix: time, randomness, tasks, lanes, metrics, shutdown.
+//! What every layer may use and that knows nothing of Matrix: time, randomness, tasks, metrics, shutdown, and
+//! writing JSON piece by piece.
 //!
 //! Clocks and randomness come only from here (a clippy lint says so), so that a test can own both.
 

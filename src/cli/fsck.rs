@@ -1,11 +1,15 @@
 //! `myelin fsck`
 
-use super::{Outcome, offline::explain, output::say};
-use crate::{catalogue, config::Config, server::open, store::ReadError};
+use super::{
+    Outcome,
+    offline::{Data, Expect},
+    output::say,
+};
+use crate::{catalogue, config::Config, store::ReadError};
 
 /// Says everything that is out of joint; fails if anything is.
 pub(super) fn run(config: &Config) -> Outcome {
-    let store = open::store(config, false).map_err(explain)?;
+    let store = Data::find(config, Expect::Existing)?.store()?;
     let problems = store.read_blocking::<_, ReadError>(|view| {
         let mut problems = Vec::new();
         catalogue::check(view, &mut |problem| problems.push(problem))?;

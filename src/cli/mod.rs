@@ -1,5 +1,5 @@
-//! The command line. Everything that a command prints for its user goes to standard output, what is wrong and the log to
-//! standard error.
+//! The command line. Everything that a command prints for its user goes to standard output, what is wrong, the
+//! log and which data folder it works on to standard error.
 
 mod config;
 mod fsck;
@@ -53,7 +53,7 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
-    /// Make and list accounts. The server must not be running.
+    /// Make, list and promote accounts. The server must not be running.
     #[command(subcommand)]
     User(user::User),
     /// Make registration tokens. The server must not be running.

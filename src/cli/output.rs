@@ -15,6 +15,12 @@ pub(super) fn say(line: &str) -> io::Result<()> {
     }
 }
 
+/// Tells what a command works on, on standard error: what it prints may be read by a program.
+pub(super) fn note(line: &str) {
+    // Standard error may be closed; then nobody reads this.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
 /// Shows an error with its causes on standard error.
 pub(super) fn complain(error: &dyn Error) {
     let mut text = format!("myelin: {error}");
@@ -28,8 +34,7 @@ pub(super) fn complain(error: &dyn Error) {
         }
         cause = error.source();
     }
-    // Standard error may be closed; then nobody reads this.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    note(&text);
 }
 
 /// The day and minute of a time, in UTC: `2026-11-24 13:07`.

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{Outcome, offline, output::say};
+use super::{
+    Outcome,
+    offline::{Data, Expect},
+    output::say,
+};
 use crate::{
     config::{Config, RegistrationMode},
     flows::register::create_token,
@@ -29,7 +33,7 @@ pub(super) fn run(command: &RegistrationToken, config: &Config) -> Outcome {
     if config.registration.mode != RegistrationMode::Token {
         return Err("registration tokens have a use only when `registration.mode` is \"token\"".into());
     }
-    offline::run(config, async |users| {
+    Data::find(config, Expect::Existing)?.run(async |users| {
         let lifetime = days.map(|days| Duration::from_hours(24 * u64::from(days)));
         let lifetime = lifetime.and_then(|lifetime| u64::try_from(lifetime.as_millis()).ok());
         let expires_at = lifetime.map(|lifetime| users.clock.now().saturating_add(lifetime));

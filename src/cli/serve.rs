@@ -1,6 +1,6 @@
 //! `myelin serve`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     Outcome,
@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{
     config::{Config, RegistrationMode},
-    server::{self, Run, RunError, Started},
+    server::{self, Run, RunError, Started, open},
 };
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(config: Config, file: Option<PathBuf>, accept_loss: bool) -> Outcome {
     let log = server::log::start(&config.log);
-    let (name, mode) = (config.server.name.clone(), config.registration.mode);
+    let (name, mode, data) = (config.server.name.clone(), config.registration.mode, open::folder(&config));
     let announce = Box::new(move |started: &Started| {
-        for line in announcement(name.as_str(), mode, started) {
+        for line in announcement((name.as_str(), &data), mode, started) {
             if let Err(error) = say(&line) {
                 complain(&error);
                 return;
@@ -30,9 +30,11 @@ pub(super) fn run(config: Config, file: Option<PathBuf>, accept_loss: bool) -> O
     })
 }
 
-fn announcement(name: &str, mode: RegistrationMode, started: &Started) -> Vec<String> {
-    let mut lines =
-        vec![format!("Myelin {} serves {name} on {}", super::VERSION.as_str(), started.addresses.join(", "))];
+fn announcement((name, data): (&str, &Path), mode: RegistrationMode, started: &Started) -> Vec<String> {
+    let mut lines = vec![
+        format!("Myelin {} serves {name} on {}", super::VERSION.as_str(), started.addresses.join(", ")),
+        format!("Data folder: {}", data.display()),
+    ];
     match (mode, &started.registration_token) {
         (_, Some(token)) => lines.extend([
             format!("Registration token, for one account: {token}"),
@@ -58,12 +60,14 @@ mod tests {
             addresses: vec!["http://127.0.0.1:8008".to_owned()],
             registration_token: Some("a-token".to_owned()),
         };
-        let lines = announcement("localhost", RegistrationMode::Token, &started);
+        let lines = announcement(("localhost", Path::new("/data")), RegistrationMode::Token, &started);
         assert!(lines[0].ends_with("serves localhost on http://127.0.0.1:8008"), "{}", lines[0]);
+        assert_eq!(lines[1], "Data folder: /data");
         assert!(lines.iter().any(|line| line.contains("a-token")));
         let later = Started { registration_token: None, ..started };
         assert!(
-            announcement("localhost", RegistrationMode::Open, &later).contains(&"Everybody may register.".to_owned())
+            announcement(("localhost", Path::new("/data")), RegistrationMode::Open, &later)
+                .contains(&"Everybody may register.".to_owned())
         );
     }
 }

@@ -6,13 +6,17 @@ use clap::Subcommand;
 use ruma::{OwnedUserId, ServerName, UserId};
 
 use super::{
-    Outcome, offline,
+    Outcome,
+    offline::{Data, Expect},
     output::{say, utc},
     password,
 };
 use crate::{
     config::Config,
-    flows::register::{Entitlement, NewAccount, register},
+    flows::{
+        account::set_admin,
+        register::{Entitlement, NewAccount, register},
+    },
     store::ReadError,
     users::{
         Account, Users, accounts,
@@ -26,12 +30,24 @@ pub(super) enum User {
     Create {
         /// The name, or the whole user id.
         name: String,
-        /// The user may use the admin API.
+        /// Make an administrator: they may redact what other users of this server sent, and name and publish any
+        /// room. There is no admin API yet.
         #[arg(long)]
         admin: bool,
+        /// Before the server's first start: make the data folder if there is none.
+        #[arg(long)]
+        new: bool,
         /// Read the password from standard input instead of asking for it.
         #[arg(long)]
         password_stdin: bool,
+    },
+    /// Make an administrator of a user; `create --admin` says what that gives.
+    Admin {
+        /// The name, or the whole user id.
+        name: String,
+        /// Make an ordinary user of them again.
+        #[arg(long)]
+        revoke: bool,
     },
     /// List all accounts.
     List,
@@ -39,12 +55,17 @@ pub(super) enum User {
 
 pub(super) fn run(command: User, config: &Config) -> Outcome {
     match command {
-        User::Create { name, admin, password_stdin } => {
+        User::Create { name, admin, new, password_stdin } => {
             let user_id = user_id(&name, &config.server.name)?;
+            let data = Data::find(config, if new { Expect::NewOrExisting } else { Expect::Existing })?;
             let password = password::ask(password_stdin)?;
-            offline::run(config, async |users| create(&users, user_id, admin, password).await)
+            data.run(async |users| create(&users, user_id, admin, password).await)
         }
-        User::List => offline::run(config, async |users| list(&users).await),
+        User::Admin { name, revoke } => {
+            let user_id = user_id(&name, &config.server.name)?;
+            Data::find(config, Expect::Existing)?.run(async |users| promote(&users, user_id, !revoke).await)
+        }
+        User::List => Data::find(config, Expect::Existing)?.run(async |users| list(&users).await),
     }
 }
 
@@ -76,6 +97,13 @@ pub(super) async fn create(users: &Users, user_id: OwnedUserId, admin: bool, pas
     };
     register(users, account).await.map_err(|error| format!("{user_id}: {error}"))?;
     say(&format!("Made {user_id}{}.", if admin { ", an administrator" } else { "" }))?;
+    Ok(())
+}
+
+/// Makes an administrator of a user, or an ordinary user of an administrator.
+pub(super) async fn promote(users: &Users, user_id: OwnedUserId, admin: bool) -> Outcome {
+    set_admin(users, user_id.clone(), admin).await.map_err(|error| format!("{user_id}: {error}"))?;
+    say(&format!("{user_id} is {} now.", if admin { "an administrator" } else { "an ordinary user" }))?;
     Ok(())
 }
 

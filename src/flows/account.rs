@@ -74,6 +74,11 @@ pub async fn set_suspended(users: &Users, user_id: OwnedUserId, suspended: bool)
     users.change(move |view, batch| edit(view, batch, &user_id, |account| account.suspended = suspended)).await
 }
 
+/// Makes an administrator of a user, or an ordinary user again. Open sessions have it from their next request on.
+pub async fn set_admin(users: &Users, user_id: OwnedUserId, admin: bool) -> Result<(), AccountError> {
+    users.change(move |view, batch| edit(view, batch, &user_id, |account| account.admin = admin)).await
+}
+
 /// Changes an account that exists; its sessions are read again.
 fn edit(
     view: &View<'_>,

@@ -1,14 +1,12 @@
 //! Opening what is in the data folder: for the server itself, and for commands while it does not run.
 
-#[cfg(any(feature = "rocksdb", test))]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{self, Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::{
     config::Config,
-    store::{self, Store},
+    store::{self, Store, engine},
     users,
 };
 
@@ -24,6 +22,20 @@ pub enum OpenError {
     /// Nothing here can keep data on disk.
     #[error("this build can't keep data on disk: build it with the feature `rocksdb`")]
     NoEngine,
+    /// A command that makes no data folder found none.
+    #[error("there is no server's data in {}", data.display())]
+    NoData {
+        /// The data folder.
+        data: PathBuf,
+    },
+    /// It can't be told whether there is data.
+    #[error("{} can't be looked at: {error}", data.display())]
+    Look {
+        /// The data folder.
+        data: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The data folder is not there, and can't be made.
     #[error("{} can't be created: {error}", data.display())]
     Create {
@@ -55,7 +67,28 @@ pub enum OpenError {
 #[cfg(any(feature = "rocksdb", test))]
 const RESTORED: &str = "RESTORED";
 
-/// The store of the configuration's data folder. With `accept_loss` also when acknowledged commits are missing.
+/// The configuration's data folder, as an absolute path: a relative one starts from the working folder, which may not be
+/// the one that whoever reads a message has in mind.
+pub fn folder(config: &Config) -> PathBuf {
+    let data = &config.server.data;
+    path::absolute(data).unwrap_or_else(|_| data.clone())
+}
+
+/// Refuses a data folder in which no server has kept anything yet: for whoever expects data and must not make a new
+/// folder where the old one is not.
+///
+/// # Errors
+/// [`OpenError::NoData`], or [`OpenError::Look`] when that can't be told.
+pub fn require_data(data: &Path) -> Result<(), OpenError> {
+    match data.join(engine::DATABASE).try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenError::NoData { data: data.to_owned() }),
+        Err(error) => Err(OpenError::Look { data: data.to_owned(), error }),
+    }
+}
+
+/// The store of the configuration's data folder, which is made if it is not there. With `accept_loss` also when
+/// acknowledged commits are missing.
 #[cfg(feature = "rocksdb")]
 pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
     use crate::{
@@ -65,7 +98,7 @@ pub fn store(config: &Config, accept_loss: bool) -> Result<Store, OpenError> {
             engine::rocks::{Rocks, RocksOptions},
         },
     };
-    let data = &config.server.data;
+    let data = &folder(config);
     create(data).map_err(|error| OpenError::Create { data: data.clone(), error })?;
     let options = RocksOptions {
         cache: usize::try_from(config.database.cache / 2).unwrap_or(usize::MAX),
@@ -137,6 +170,20 @@ pub fn user_options(config: &Config) -> users::Options {
 mod tests {
     use super::*;
     use crate::store::engine::memory::Memory;
+
+    #[test]
+    fn data_is_where_a_database_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for data in [folder.path().to_owned(), folder.path().join("elsewhere")] {
+            let refused = require_data(&data).unwrap_err();
+            assert!(matches!(&refused, OpenError::NoData { data: named } if *named == data), "{refused}");
+        }
+        std::fs::create_dir(folder.path().join(engine::DATABASE)).unwrap();
+        require_data(folder.path()).unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(require_data(&file), Err(OpenError::Look { .. })));
+    }
 
     #[test]
     fn a_restored_copy_begins_a_new_epoch_once() {

@@ -18,7 +18,7 @@ pub struct Account {
     pub password_hash: Option<String>,
     /// A guest: may do little (client-server API, "Guest access").
     pub guest: bool,
-    /// May use the admin API.
+    /// An administrator: may redact what other local users sent, and name and publish any room.
     pub admin: bool,
     /// May do nothing but log out ("Account locking").
     pub locked: bool,

@@ -34,7 +34,7 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// The token, as the store knows it.
     pub token: TokenHash,
-    /// May use the admin API.
+    /// An administrator: may redact what other local users sent, and name and publish any room.
     pub is_admin: bool,
     /// A guest account.
     pub is_guest: bool,

@@ -230,6 +230,12 @@ async fn locked_suspended_and_deactivated_accounts() {
     account::set_suspended(users, user.clone(), false).await.unwrap();
     assert_eq!(standing().await, Standing::Good);
 
+    let is_admin = async || users.authenticate(&token).await.unwrap().is_admin;
+    for admin in [true, false, true] {
+        account::set_admin(users, user.clone(), admin).await.unwrap();
+        assert_eq!(is_admin().await, admin);
+    }
+
     let by_token = login_token(&house, "alice").await;
     account::deactivate(users, user.clone(), None).await.unwrap();
     assert!(!lives(&house, &token).await);
@@ -237,7 +243,8 @@ async fn locked_suspended_and_deactivated_accounts() {
     assert!(matches!(with_token(users, by_token, on("X")).await, Err(LoginError::Deactivated)));
     let refused = with_password(users, user.clone(), password("alice"), on("X")).await;
     assert!(matches!(refused, Err(LoginError::Forbidden)), "the password is gone");
-    assert!(account::set_locked(users, user, false).await.is_err());
+    assert!(account::set_locked(users, user.clone(), false).await.is_err());
+    assert!(account::set_admin(users, user, true).await.is_err());
     let again = house.account("alice").await;
     assert!(register(users, again).await.is_err(), "the user id stays taken");
 }

@@ -11,6 +11,9 @@ use thiserror::Error;
 
 use super::{keyspace::Family, position::Position};
 
+/// The folder, inside the data folder, of an engine that keeps its rows on disk.
+pub const DATABASE: &str = "db";
+
 /// Why an engine could not do what it was asked.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum EngineError {

@@ -20,7 +20,8 @@ use rocksdb::{
 use tokio::time::Instant;
 
 use super::{
-    Durability, Engine, EngineError, Operation, RawRange, ReadTier, Snapshot, VisitMany, position_file::PositionFile,
+    DATABASE, Durability, Engine, EngineError, Operation, RawRange, ReadTier, Snapshot, VisitMany,
+    position_file::PositionFile,
 };
 use crate::store::{keyspace::Family, position::Position, schema::OpenError};
 
@@ -157,7 +158,8 @@ impl Rocks {
 fn open_database(folder: &Path, cache: &Cache) -> Result<DB, EngineError> {
     let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(WRITE_BUFFERS, false, cache.clone());
     let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, cache)));
-    DB::open_cf_descriptors(&db_options(&buffers), folder.join("db"), families).map_err(|error| engine_error(&error))
+    DB::open_cf_descriptors(&db_options(&buffers), folder.join(DATABASE), families)
+        .map_err(|error| engine_error(&error))
 }
 
 fn db_options(buffers: &WriteBufferManager) -> Options {
