@@ -126,7 +126,7 @@ pub struct Receipt {
     pub refused_by_policy: bool,
     /// The request that it comes from, if it is ours.
     pub local_echo: Option<LocalEcho>,
-    /// Rows to commit with whatever becomes of it, but for [`Verdict::Needs`].
+    /// Rows to commit with it, unless it is [`Verdict::Rejected`] or [`Verdict::Needs`] something.
     pub rider: Option<Rider>,
 }
 
@@ -166,11 +166,6 @@ pub enum Needs {
         prev: Vec<OwnedEventId>,
         /// Auth events.
         auth: Vec<OwnedEventId>,
-    },
-    /// The state after these events together.
-    State {
-        /// The events, by their ids.
-        at: Vec<OwnedEventId>,
     },
     /// A signature of the room's policy server.
     PolicySignature,

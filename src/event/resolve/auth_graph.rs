@@ -77,6 +77,19 @@ impl AuthGraph {
         Ok(())
     }
 
+    /// Takes away all events from this number on.
+    pub fn truncate(&mut self, from: Seq) {
+        let rows = self.seqs.partition_point(|seq| *seq < from);
+        self.seqs.truncate(rows);
+        self.ends.truncate(rows);
+        self.cited.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
+    /// The event that was added last.
+    pub fn last(&self) -> Option<Seq> {
+        self.seqs.last().copied()
+    }
+
     /// How many events are in it.
     pub fn len(&self) -> usize {
         self.seqs.len()

@@ -65,7 +65,8 @@ pub struct Changed {
 }
 
 impl Reader {
-    fn nodes<'a, 'v>(&'a self, view: &'a View<'v>, room: RoomNo) -> StoredNodes<'a, 'v> {
+    /// The nodes of a room.
+    pub(in crate::graph) fn nodes<'a, 'v>(&'a self, view: &'a View<'v>, room: RoomNo) -> StoredNodes<'a, 'v> {
         StoredNodes { reader: self, view, room }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use ruma::{EventId, OwnedEventId, events::room::policy::RoomPolicyEventContent, signatures};
+use ruma::{EventId, events::room::policy::RoomPolicyEventContent, signatures};
 
 use super::{
     draft::{Draft, Placing},
@@ -21,7 +21,6 @@ use crate::{
     graph::{
         Needs, Placed, Receipt, SendError, Verdict,
         event_row::EventMeta,
-        keys::RESOLVED,
         rows::EventAt,
         types::{Root, Seq, Status},
     },
@@ -34,6 +33,14 @@ struct Cited {
     prev: Vec<(Seq, EventMeta)>,
     /// Its auth events.
     auth: Vec<(Known, Status)>,
+}
+
+/// An event that is here already.
+#[derive(Clone, Copy)]
+struct Before {
+    seq: Seq,
+    /// What comes before it is known, so that it was judged whole.
+    has_place: bool,
 }
 
 /// The status of an event that passed all checks: a redaction that does nothing (yet) is not shown to clients.
@@ -82,13 +89,14 @@ impl Draft<'_, '_> {
         if pdu.room_id() != &*self.head.room_id {
             return Err(SendError::WrongRoom.into());
         }
-        let outlier = self.known_already(pdu)?;
+        let known = self.known_already(pdu)?;
         let cited = self.cited_by(pdu)?;
         let prev_depth = cited.prev.iter().map(|(_, meta)| meta.depth).max().unwrap_or_default();
         let placing = |status, root_before| Placing {
             pdu: pdu.clone(),
-            seq: outlier,
+            seq: known.map(|known| known.seq),
             status,
+            in_graph: true,
             root_before,
             prev_depth,
             auth: cited.auth.iter().map(|(known, _)| known.seq).collect(),
@@ -96,13 +104,15 @@ impl Draft<'_, '_> {
             relay: receipt.relay,
         };
         // A rejected event may be cited as previous, so the state before it counts, too.
-        let root_before = self.root_before(pdu, &cited.prev)?;
+        let root_before = self.root_before(&cited.prev)?;
         if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
-            return self.reject(placing(Status::Rejected, root_before), error);
+            return self.reject(known, placing(Status::Rejected, root_before), error);
         }
         match self.check_at(pdu, root_before) {
             Ok(()) => {}
-            Err(SendError::NotAllowed(error)) => return self.reject(placing(Status::Rejected, root_before), error),
+            Err(SendError::NotAllowed(error)) => {
+                return self.reject(known, placing(Status::Rejected, root_before), error);
+            }
             Err(error) => return Err(error.into()),
         }
         let soft_fails = match self.check_at(pdu, self.head.root) {
@@ -115,27 +125,33 @@ impl Draft<'_, '_> {
         }
         if soft_fails || receipt.refused_by_policy {
             let (seq, _) = self.place(placing(Status::SoftFailed, root_before))?;
+            self.settle(seq, pdu.event_id())?;
             return Ok(Verdict::SoftFailed(self.placed(seq, pdu)));
         }
-        let beside = self.beside(pdu, root_before)?;
         let effect = self.effect_of(pdu, root_before)?;
-        let placed = self.enter(placing(effect_status(effect), root_before), effect, beside)?;
+        let placed = self.enter(placing(effect_status(effect), root_before), effect)?;
         self.settle(placed.seq, pdu.event_id())?;
         Ok(Verdict::Accepted(placed))
     }
 
-    /// The number of an event that is here as an outlier; one that has its place is a duplicate.
-    fn known_already(&self, pdu: &Pdu) -> Result<Option<Seq>, Stop> {
+    /// What is here of an event that may be judged (again): one without a place, or one that was rejected, as what it was
+    /// rejected by may have become clear since. Any other is a duplicate.
+    fn known_already(&self, pdu: &Pdu) -> Result<Option<Before>, Stop> {
         match self.locate(&[pdu.event_id()])?.pop().flatten() {
             None => Ok(None),
             Some(at) if at.room != self.room.no => {
                 // Only in versions 1 and 2 can an id be chosen. The first event of an id is the one.
                 Err(Verdict::Rejected(AuthError("another room has an event of this id".to_owned())).into())
             }
-            Some(at) => match self.meta(at.seq)?.status {
-                Status::Outlier => Ok(Some(at.seq)),
-                _ => Err(Verdict::Duplicate(self.placed(at.seq, pdu)).into()),
-            },
+            Some(at) => {
+                let meta = self.meta(at.seq)?;
+                match meta.status {
+                    Status::Outlier | Status::Rejected => {
+                        Ok(Some(Before { seq: at.seq, has_place: self.has_place(at.seq, &meta) }))
+                    }
+                    _ => Err(Verdict::Duplicate(self.placed(at.seq, pdu)).into()),
+                }
+            }
         }
     }
 
@@ -150,10 +166,10 @@ impl Draft<'_, '_> {
             };
             let meta = self.meta(seq)?;
             // The state at an outlier is not known.
-            if meta.status == Status::Outlier {
-                lacking_prev.push(id.clone());
-            } else {
+            if self.has_place(seq, &meta) {
                 prev.push((seq, meta));
+            } else {
+                lacking_prev.push(id.clone());
             }
         }
         let (mut auth, mut lacking_auth) = (Vec::new(), Vec::new());
@@ -214,60 +230,19 @@ impl Draft<'_, '_> {
         Ok(auth::check(pdu, self.rules(), state))
     }
 
-    /// The state before an event: that after its previous events, if they agree or were resolved before.
-    fn root_before(&mut self, pdu: &Pdu, prev: &[(Seq, EventMeta)]) -> Result<Root, Stop> {
+    /// The state before an event: what the states after its previous events make together.
+    fn root_before(&mut self, prev: &[(Seq, EventMeta)]) -> Result<Root, ReadError> {
         let mut roots = BTreeSet::new();
         for (seq, meta) in prev {
             roots.insert(self.root_after(*seq, meta)?);
         }
-        match self.agreed(&roots)? {
-            Some(root) => Ok(root),
-            None => Err(Verdict::Needs(Needs::State { at: pdu.prev_events().to_vec() }).into()),
-        }
+        self.joined(&roots)
     }
 
-    /// The one state of several: they are the same, or it was resolved before.
-    fn agreed(&self, roots: &BTreeSet<Root>) -> Result<Option<Root>, ReadError> {
-        let mut each = roots.iter().copied();
-        match (each.next(), each.next()) {
-            (None, _) => Ok(Some(Root::EMPTY)),
-            (Some(root), None) => Ok(Some(root)),
-            _ => {
-                let roots: Vec<Root> = roots.iter().copied().collect();
-                self.view.get(&RESOLVED, &(self.room.no, self.room.hasher.name_of_all(&roots)))
-            }
+    fn reject(&mut self, before: Option<Before>, placing: Placing, error: AuthError) -> Result<Verdict, Stop> {
+        if let Some(before) = before.filter(|before| before.has_place) {
+            return Ok(Verdict::Duplicate(self.placed(before.seq, &placing.pdu)));
         }
-    }
-
-    /// The current state once this event is an extremity beside others: `None` if there are no others, so that it is the
-    /// state after the event.
-    fn beside(&mut self, pdu: &Pdu, root_before: Root) -> Result<Option<Root>, Stop> {
-        let others: Vec<(Seq, OwnedEventId)> = self
-            .tips
-            .iter()
-            .filter(|tip| !pdu.prev_events().contains(&tip.event_id))
-            .map(|tip| (tip.seq, tip.event_id.clone()))
-            .collect();
-        if others.is_empty() {
-            return Ok(None);
-        }
-        let needs = || {
-            let at = others.iter().map(|(_, id)| id.clone()).chain([pdu.event_id().to_owned()]).collect();
-            Stop::Verdict(Verdict::Needs(Needs::State { at }))
-        };
-        if pdu.state_key().is_some() {
-            // What a state event adds beside others is for resolution to say.
-            return Err(needs());
-        }
-        let mut roots = BTreeSet::from([root_before]);
-        for (seq, _) in &others {
-            let meta = self.meta(*seq)?;
-            roots.insert(self.root_after(*seq, &meta)?);
-        }
-        self.agreed(&roots)?.map(Some).ok_or_else(needs)
-    }
-
-    fn reject(&mut self, placing: Placing, error: AuthError) -> Result<Verdict, Stop> {
         self.place(placing)?;
         Ok(Verdict::Rejected(error))
     }
@@ -299,17 +274,13 @@ impl Draft<'_, '_> {
     }
 
     /// Puts an event that passed all checks into the graph: it becomes an extremity, the current state follows, clients get
-    /// it. `beside` is the current state if other extremities stay beside it.
-    pub(super) fn enter(
-        &mut self,
-        placing: Placing,
-        effect: Option<Effect>,
-        beside: Option<Root>,
-    ) -> Result<Placed, SendError> {
+    /// it.
+    pub(super) fn enter(&mut self, placing: Placing, effect: Option<Effect>) -> Result<Placed, SendError> {
         let (pdu, status) = (placing.pdu.clone(), placing.status);
         let (seq, root_after) = self.place(placing)?;
-        self.extend(seq)?;
-        let changes = self.advance(beside.unwrap_or(root_after))?;
+        self.extend(seq, root_after)?;
+        let current = self.after_tips()?;
+        let changes = self.advance(current)?;
         if status == Status::Accepted {
             self.deliver(seq, changes)?;
         }

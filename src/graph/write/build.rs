@@ -25,6 +25,7 @@ use crate::{
         rows::StateKey,
         types::{Root, Status},
     },
+    store::ReadError,
 };
 
 /// Events that one of ours cites as previous at the most. More are joined step by step; none is ever dropped.
@@ -59,13 +60,17 @@ impl Draft<'_, '_> {
             return Err(AuthError("the room has a create event".to_owned()).into());
         }
         self.check_replaced(proposal)?;
-        let authorising = self.authorising(proposal)?;
+        let root_before = self.root_before_next()?;
+        let authorising = self.authorising(proposal, root_before)?;
         let pdu = self.build(proposal, &authorising)?;
-        self.check_at(&pdu, self.head.root)?;
+        self.check_at(&pdu, root_before)?;
+        if root_before != self.head.root {
+            self.check_at(&pdu, self.head.root)?;
+        }
         if self.lacks_policy_signature(&pdu)? {
             return Err(SendError::NeedsPolicySignature(Box::new(pdu)));
         }
-        let effect = self.effect_of(&pdu, self.head.root)?;
+        let effect = self.effect_of(&pdu, root_before)?;
         match effect {
             Some(Effect::TargetUnknown) => return Err(SendError::UnknownTarget),
             Some(Effect::NotAllowed) => {
@@ -76,14 +81,15 @@ impl Draft<'_, '_> {
         let placing = Placing {
             seq: None,
             status: effect_status(effect),
-            root_before: self.head.root,
+            in_graph: true,
+            root_before,
             prev_depth: self.cited().iter().map(|tip| tip.depth).max().unwrap_or_default(),
             auth: authorising.iter().map(|known| known.seq).collect(),
             local_echo: proposal.local_echo.clone(),
             relay: true,
             pdu,
         };
-        self.enter(placing, effect, None)
+        self.enter(placing, effect)
     }
 
     /// Whether the event that a proposal means to replace is there.
@@ -93,8 +99,8 @@ impl Draft<'_, '_> {
         if current.is_some_and(|known| known.seq == wanted) { Ok(()) } else { Err(SendError::Rider) }
     }
 
-    /// The events that authorise a proposal, as the current state has them.
-    fn authorising(&self, proposal: &Proposal) -> Result<Vec<Known>, SendError> {
+    /// The events that authorise a proposal, as the state before it has them.
+    fn authorising(&self, proposal: &Proposal, root_before: Root) -> Result<Vec<Known>, SendError> {
         let content = raw(&proposal.content)?;
         let (sender, state_key) = (&proposal.sender, proposal.state_key.as_deref());
         let selected = auth::selection(&proposal.kind, sender, state_key, &content, self.rules())?;
@@ -102,7 +108,7 @@ impl Draft<'_, '_> {
         self.learn(&keys)?;
         let mut found = Vec::with_capacity(selected.len());
         for (kind, state_key) in selected {
-            found.extend(self.current(&kind, &state_key)?);
+            found.extend(self.at(root_before, &kind, &state_key)?);
         }
         Ok(found)
     }
@@ -110,6 +116,17 @@ impl Draft<'_, '_> {
     /// The extremities that the next event cites: the youngest, if there are too many.
     fn cited(&self) -> &[Tip] {
         self.tips.get(self.tips.len().saturating_sub(MOST_CITED)..).unwrap_or_default()
+    }
+
+    /// The state before the next event: the current one, unless there are extremities that it does not cite.
+    fn root_before_next(&mut self) -> Result<Root, ReadError> {
+        match self.tips.len().saturating_sub(MOST_CITED) {
+            0 => Ok(self.head.root),
+            left_out => {
+                let roots = self.roots_after_tips(left_out)?;
+                self.joined(&roots)
+            }
+        }
     }
 
     fn build(&self, proposal: &Proposal, authorising: &[Known]) -> Result<Pdu, SendError> {
@@ -172,13 +189,14 @@ pub(super) fn place_create(draft: &mut Draft<'_, '_>, proposal: &Proposal, pdu: 
         pdu,
         seq: None,
         status: Status::Accepted,
+        in_graph: true,
         root_before: Root::EMPTY,
         prev_depth: 0,
         auth: Vec::new(),
         local_echo: proposal.local_echo.clone(),
         relay: true,
     };
-    draft.enter(placing, None, None)
+    draft.enter(placing, None)
 }
 
 /// The id of an event of versions 1 and 2: anything that is ours alone.

@@ -12,8 +12,8 @@ use crate::{
         Delivery, Head, RoomNo,
         event_row::{EventMeta, StoredEvent},
         keys::{
-            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, HEAD, MISSING, NODE, ORIGINAL, RELATION, ROOM_LOG, ROOM_ROOT,
-            SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, HEAD, MISSING, NODE, ORIGINAL, RELATION, RESOLVED, ROOM_LOG,
+            ROOM_ROOT, SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
         },
         log::{Entry, Stream, record, record_event},
         rows::{AuthEvents, EventAt, Logged, Original},
@@ -181,6 +181,9 @@ fn state_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
         batch.put(&SLOT, &(room, &*bounded(&key.kind), &*bounded(&key.state_key)), slot);
         batch.put(&SLOT_NAME, &(room, *slot), key);
     }
+    for (name, root) in &draft.resolved {
+        batch.put(&RESOLVED, &(room, *name), root);
+    }
     let root: Root = draft.head.root;
     if root != draft.room.head.root {
         batch.put_at(&ROOM_ROOT, move |position| ((room, position), root));
@@ -193,7 +196,7 @@ fn state_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
 fn relation_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
     let room = draft.room.no;
     let index_of = |seq: Seq| {
-        let index = draft.events.iter().position(|event| event.seq == seq).unwrap_or(usize::MAX);
+        let index = draft.events.iter().rposition(|event| event.seq == seq).unwrap_or(usize::MAX);
         u8::try_from(index).unwrap_or(u8::MAX)
     };
     for change in &draft.relation_changes {

@@ -2,11 +2,11 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
 };
 
 use bytes::Bytes;
-use ruma::OwnedEventId;
+use ruma::{EventId, OwnedEventId};
 
 use super::{
     Env,
@@ -22,18 +22,19 @@ use crate::{
         SendError,
         event_row::{LocalEcho, StoredEvent},
         head::Head,
-        keys::SLOT_NAME,
         log::StateChange,
         read::StoredNodes,
         rows::StateKey,
         state,
         types::{Root, Seq, Slot, Status},
     },
-    store::{DecodeError, ReadError, View},
+    store::{ReadError, View},
 };
 
 /// How far an event's own depth may lie above those of its previous events before it is cut.
 const DEPTH_LEAP: u64 = 1 << 20;
+/// Events that are looked at for extremities that a new event has behind it.
+const MOST_BEHIND: usize = 500;
 /// The largest integer of canonical JSON, and so the largest depth.
 const LARGEST_DEPTH: u64 = (1 << 53) - 1;
 
@@ -53,7 +54,7 @@ pub(super) struct Drafted {
     pub(super) original: Option<Bytes>,
     pub(super) local_echo: Option<LocalEcho>,
     pub(super) relay: bool,
-    /// It stands in the graph (all but outliers).
+    /// It has a place in the graph: all but outliers have, and those that were rejected as such.
     pub(super) in_graph: bool,
     /// What it redacts of what is known here, if it may.
     pub(super) redacts: Option<Seq>,
@@ -75,6 +76,8 @@ pub(super) struct Placing {
     /// The number that it has already, as an outlier.
     pub(super) seq: Option<Seq>,
     pub(super) status: Status,
+    /// It has a place in the graph: what is before it is known.
+    pub(super) in_graph: bool,
     pub(super) root_before: Root,
     /// Of its previous events, our ordering copies.
     pub(super) prev_depth: u64,
@@ -94,6 +97,8 @@ pub(super) struct Draft<'a, 'v> {
     pub(super) by_id: HashMap<OwnedEventId, usize>,
     pub(super) nodes: state::Draft,
     pub(super) new_slots: BTreeMap<StateKey, Slot>,
+    /// Forks that were resolved, by the hash of their states.
+    pub(super) resolved: BTreeMap<[u8; 16], Root>,
     pub(super) redacted: BTreeMap<Seq, Redacted>,
     pub(super) indexes: Indexes,
     pub(super) relation_changes: Vec<RelationChange>,
@@ -123,6 +128,7 @@ impl<'a, 'v> Draft<'a, 'v> {
             by_id: HashMap::new(),
             nodes: state::Draft::default(),
             new_slots: BTreeMap::new(),
+            resolved: BTreeMap::new(),
             redacted: BTreeMap::new(),
             indexes: Indexes::default(),
             relation_changes: Vec::new(),
@@ -147,28 +153,30 @@ impl<'a, 'v> Draft<'a, 'v> {
     }
 
     pub(super) fn stored_nodes(&self) -> StoredNodes<'_, 'v> {
-        StoredNodes { reader: &self.env.reader, view: self.view, room: self.room.no }
+        self.env.reader.nodes(self.view, self.room.no)
     }
 
     /// A state with one entry set.
     pub(super) fn with_entry(&mut self, root: Root, kind: &str, state_key: &str, seq: Seq) -> Result<Root, ReadError> {
-        let key = StateKey::new(kind, state_key);
-        let slot = match self.slot(&key)? {
-            Some(slot) => slot,
-            None => {
-                let slot = self.head.next_slot;
-                self.head.next_slot = Slot(slot.0 + 1);
-                self.new_slots.insert(key, slot);
-                slot
-            }
-        };
-        let stored = StoredNodes { reader: &self.env.reader, view: self.view, room: self.room.no };
+        let slot = self.slot_or_new(StateKey::new(kind, state_key))?;
+        let stored = self.env.reader.nodes(self.view, self.room.no);
         state::set(&stored, &mut self.nodes, &self.room.hasher, root, [(slot, Some(seq))])
+    }
+
+    /// The slot of a type and key; it gets one if it never was in a state.
+    pub(super) fn slot_or_new(&mut self, key: StateKey) -> Result<Slot, ReadError> {
+        if let Some(slot) = self.slot(&key)? {
+            return Ok(slot);
+        }
+        let slot = self.head.next_slot;
+        self.head.next_slot = Slot(slot.0 + 1);
+        self.new_slots.insert(key, slot);
+        Ok(slot)
     }
 
     /// Puts an event into the draft: its number, its depth, the state after it. Says the number and that state.
     pub(super) fn place(&mut self, placing: Placing) -> Result<(Seq, Root), ReadError> {
-        let Placing { pdu, seq, status, root_before, prev_depth, auth, local_echo, relay } = placing;
+        let Placing { pdu, seq, status, in_graph, root_before, prev_depth, auth, local_echo, relay } = placing;
         let seq = match seq {
             Some(seq) => seq,
             None => {
@@ -195,7 +203,7 @@ impl<'a, 'v> Draft<'a, 'v> {
             original: None,
             local_echo,
             relay,
-            in_graph: status != Status::Outlier,
+            in_graph,
             redacts: None,
             delivery: None,
             pdu,
@@ -203,53 +211,69 @@ impl<'a, 'v> Draft<'a, 'v> {
         Ok((seq, root_after))
     }
 
-    /// Makes an accepted event (the last that was placed) a forward extremity in the place of its previous events.
-    pub(super) fn extend(&mut self, seq: Seq) -> Result<(), SendError> {
+    /// Makes an accepted event (the last that was placed) a forward extremity in the place of those that are before it.
+    pub(super) fn extend(&mut self, seq: Seq, root_after: Root) -> Result<(), SendError> {
         let Some(drafted) = self.events.last() else { return Ok(()) };
-        let tip = Tip::new(seq, &drafted.pdu, drafted.depth, self.rules())?;
-        let cited = drafted.pdu.prev_events();
-        self.tips.retain(|tip| !cited.contains(&tip.event_id));
-        self.tips.push(tip);
+        let (pdu, depth) = (drafted.pdu.clone(), drafted.depth);
+        let behind = self.behind(&pdu)?;
+        self.tips.retain(|tip| !behind.contains(&*tip.event_id));
+        self.tips.push(Tip { root_after: Some(root_after), ..Tip::new(seq, &pdu, depth, self.rules())? });
         self.head.extremities = self.tips.iter().map(|tip| tip.seq).collect();
         self.head.extremities.sort_unstable();
-        self.head.max_depth = self.head.max_depth.max(drafted.depth);
+        self.head.max_depth = self.head.max_depth.max(depth);
         Ok(())
     }
 
-    /// Makes `root` the current state, with all that follows from it, and says what it changes.
-    pub(super) fn advance(&mut self, root: Root) -> Result<Vec<StateChange>, ReadError> {
+    /// What comes before an event as far as extremities may be among it: its previous events, and those that are before
+    /// such of them as never became extremities in their place.
+    fn behind(&self, pdu: &Pdu) -> Result<HashSet<OwnedEventId>, ReadError> {
+        let mut behind: HashSet<OwnedEventId> = pdu.prev_events().iter().cloned().collect();
+        let mut open = pdu.prev_events().to_vec();
+        let has_others = |behind: &HashSet<OwnedEventId>| {
+            self.tips.iter().any(|tip| !behind.contains::<EventId>(&tip.event_id)) && behind.len() < MOST_BEHIND
+        };
+        while !open.is_empty() && has_others(&behind) {
+            let found: Vec<Seq> = self.locate(&open)?.into_iter().flatten().map(|at| at.seq).collect();
+            open.clear();
+            for (known, status) in self.known_many(&found)? {
+                if matches!(status, Status::SoftFailed | Status::Rejected) {
+                    let prev = known.pdu.prev_events().iter().cloned();
+                    open.extend(prev.filter(|id| behind.insert(id.clone())));
+                }
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Makes `root` the current state, with all that follows from it, and says what it changes and to which events.
+    pub(super) fn advance(&mut self, root: Root) -> Result<Vec<(StateChange, Option<Seq>)>, ReadError> {
         let differences = state::differences(&self.nodes.over(&self.stored_nodes()), self.head.root, root)?;
+        let slots: Vec<Slot> = differences.iter().map(|difference| difference.slot).collect();
+        let keys = self.slot_names(&slots)?;
+        self.learn(&keys)?;
+        let seqs: Vec<Seq> = differences.iter().filter_map(|difference| difference.new).collect();
+        let mut known = self.known_many(&seqs)?.into_iter();
         let mut changes = Vec::with_capacity(differences.len());
-        for difference in differences {
-            let key = self.slot_name(difference.slot)?;
-            let new = difference.new.map(|seq| self.known(seq)).transpose()?;
+        for (difference, key) in differences.into_iter().zip(keys) {
+            let new = difference.new.and_then(|_| known.next()).map(|(known, _)| known);
             if key.kind == "m.room.member" {
                 let old = self.current(&key.kind, &key.state_key)?;
                 self.member_changed(&key.state_key, old.as_ref(), new.as_ref(), root)?;
             }
             self.changed.put(&key.kind, &key.state_key, new);
-            changes.push(StateChange { slot: difference.slot, key, replaces: difference.old });
+            let change = StateChange { slot: difference.slot, key, replaces: difference.old };
+            changes.push((change, difference.new));
         }
         self.head.root = root;
         Ok(changes)
     }
 
-    fn slot_name(&self, slot: Slot) -> Result<StateKey, ReadError> {
-        if let Some((key, _)) = self.new_slots.iter().find(|(_, new)| **new == slot) {
-            return Ok(key.clone());
-        }
-        let why = DecodeError("a slot of a state has no name");
-        self.view.get(&SLOT_NAME, &(self.room.no, slot))?.ok_or(ReadError::Corrupt { keyspace: "slot_name", why })
-    }
-
     /// Delivers the last event that was placed, and does what an accepted event does beside: relations, redaction.
-    pub(super) fn deliver(&mut self, seq: Seq, changes: Vec<StateChange>) -> Result<(), ReadError> {
+    pub(super) fn deliver(&mut self, seq: Seq, changes: Vec<(StateChange, Option<Seq>)>) -> Result<(), ReadError> {
         let root_after = self.head.root;
         let max_depth = self.head.max_depth;
-        let change = self.events.last().and_then(|event| {
-            let state_key = event.pdu.state_key()?;
-            changes.into_iter().find(|change| change.key.kind == event.pdu.kind() && change.key.state_key == state_key)
-        });
+        // In a fork others may have changed by it, too, and of a state event it may be that another one holds.
+        let change = changes.into_iter().find(|(_, new)| *new == Some(seq)).map(|(change, _)| change);
         if let Some(event) = self.events.last_mut() {
             event.delivery = Some(Delivered { max_depth, root_after, change });
         }

@@ -1,7 +1,8 @@
 //! Writing rooms: events are built or judged over a draft of the room, and the draft becomes one commit.
 //!
 //! [`lane`] gathers what is to be sent to a room; [`assemble`] makes a [`draft`] of it, by [`build`] for what is ours to
-//! make and by [`accept`] for what is signed already; [`commit`] turns the draft into rows.
+//! make and by [`accept`] for what is signed already; [`resolve`] makes one state of a fork; [`commit`] turns the draft into
+//! rows.
 
 mod accept;
 mod assemble;
@@ -15,6 +16,7 @@ mod outlier;
 mod reading;
 mod redaction;
 mod relations;
+mod resolve;
 mod room;
 
 use std::{fmt, sync::Arc};

@@ -38,6 +38,7 @@ impl Draft<'_, '_> {
             pdu: pdu.clone(),
             seq: None,
             status: if checked.is_ok() { Status::Outlier } else { Status::Rejected },
+            in_graph: false,
             root_before: Root::EMPTY,
             prev_depth: 0,
             auth: auth.iter().map(|(known, _)| known.seq).collect(),

@@ -52,6 +52,11 @@ impl Draft<'_, '_> {
         self.env.reader.meta(self.view, self.room.no, seq)?.ok_or(lost("an event has no meta"))
     }
 
+    /// Whether what comes before an event is known, so that there is a state after it.
+    pub(super) fn has_place(&self, seq: Seq, meta: &EventMeta) -> bool {
+        self.drafted(seq).map_or(meta.tie != Tie::default(), |drafted| drafted.in_graph)
+    }
+
     /// Where events of any room are; those of the draft included.
     pub(super) fn locate(&self, ids: &[impl AsRef<EventId>]) -> Result<Vec<Option<EventAt>>, ReadError> {
         let stored = self.env.reader.locate_many(self.view, ids)?;

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 use ruma::EventId;
 
-use super::{draft::Draft, relations::MissingDraft, room::parsed};
+use super::{
+    MOST_EVENTS,
+    draft::{Delivered, Draft},
+    relations::MissingDraft,
+    room::parsed,
+};
 use crate::{
     event::{
         Pdu,
@@ -16,6 +21,9 @@ use crate::{
     },
     store::ReadError,
 };
+
+/// Redactions that one commit lets go at the most: they come behind its events, and an index of a commit is below 64.
+const MOST_RELEASED: usize = 63 - MOST_EVENTS;
 
 /// A stored event that this draft redacts.
 #[derive(Debug)]
@@ -76,7 +84,7 @@ impl Draft<'_, '_> {
     /// Takes the content of an event away; one that was redacted before stays as it is.
     pub(super) fn redact(&mut self, target: Seq, by: Seq) -> Result<(), SendError> {
         let rules = self.rules();
-        if let Some(at) = self.events.iter().position(|event| event.seq == target) {
+        if let Some(at) = self.events.iter().rposition(|event| event.seq == target) {
             let Some(event) = self.events.get_mut(at) else { return Ok(()) };
             if event.redacted_by.is_some() {
                 return Ok(());
@@ -96,7 +104,7 @@ impl Draft<'_, '_> {
             let meta = EventMeta { redacted_by: Some(by), ..event.meta };
             self.redacted.insert(target, Redacted { body: StoredEvent::of(&pdu), meta, original });
         }
-        if let Some(redaction) = self.events.iter_mut().find(|event| event.seq == by) {
+        if let Some(redaction) = self.events.iter_mut().rev().find(|event| event.seq == by) {
             redaction.redacts = Some(target);
         }
         Ok(())
@@ -104,6 +112,9 @@ impl Draft<'_, '_> {
 
     /// Does what waited for an event that has just come: redactions of it, relations to it.
     pub(super) fn settle(&mut self, arrived: Seq, event_id: &EventId) -> Result<(), SendError> {
+        for citing in self.waiting_in_draft(event_id) {
+            self.settle_drafted(citing, event_id)?;
+        }
         for citing in self.waiting(event_id)? {
             let found = MissingDraft { event_id: event_id.to_owned(), citing };
             let Some(event) = self.env.reader.event(self.view, self.room.no, citing)? else {
@@ -113,6 +124,8 @@ impl Draft<'_, '_> {
             if event.meta.status == Status::Held {
                 let redaction = parsed(event.body.clone(), self.rules())?;
                 match self.effect(&redaction, event.meta.root_before)? {
+                    // Of many, the others would not change anything any more.
+                    Effect::Applies(_) if self.released.len() >= MOST_RELEASED => continue,
                     Effect::Applies(target) => {
                         let (max_depth, root_after) = (self.head.max_depth, self.head.root);
                         let meta = EventMeta { status: Status::Accepted, ..event.meta };
@@ -124,10 +137,34 @@ impl Draft<'_, '_> {
                     Effect::TargetUnknown => continue,
                 }
             } else if event.meta.status == Status::Accepted && event.meta.redacted_by.is_none() {
-                self.relate_late(citing, arrived, event.body.content(), event.meta.tie)?;
+                self.relate_late(citing, (arrived, event_id), event.body.content(), event.meta.tie)?;
             }
             self.found.push(found);
         }
         Ok(())
+    }
+
+    /// The same for an event of this draft that waits.
+    fn settle_drafted(&mut self, citing: Seq, event_id: &EventId) -> Result<(), SendError> {
+        let Some(waiting) = self.drafted(citing) else { return Ok(()) };
+        let (pdu, root_before, status) = (waiting.pdu.clone(), waiting.root_before, waiting.status);
+        if status != Status::Held {
+            return Ok(self.relate(citing)?);
+        }
+        match self.effect(&pdu, root_before)? {
+            Effect::Applies(target) => {
+                let delivered = Delivered { max_depth: self.head.max_depth, root_after: self.head.root, change: None };
+                if let Some(redaction) = self.events.iter_mut().rev().find(|event| event.seq == citing) {
+                    redaction.status = Status::Accepted;
+                    redaction.delivery = Some(delivered);
+                }
+                self.redact(target, citing)
+            }
+            Effect::TargetUnknown => {
+                self.missing.push(MissingDraft { event_id: event_id.to_owned(), citing });
+                Ok(())
+            }
+            Effect::NotAllowed => Ok(()),
+        }
     }
 }

@@ -116,9 +116,22 @@ impl Draft<'_, '_> {
         Ok(self.view.scan(&span, MOST)?.rows.into_iter().map(|((_, _, citing), ())| citing).collect())
     }
 
+    /// Events of this draft that wait for this one; they wait no more.
+    pub(super) fn waiting_in_draft(&mut self, event_id: &EventId) -> Vec<Seq> {
+        self.missing.extract_if(.., |missing| missing.event_id == event_id).map(|missing| missing.citing).collect()
+    }
+
     /// A stored event turns out to relate to one that arrives only now.
-    pub(super) fn relate_late(&mut self, citing: Seq, target: Seq, content: &[u8], tie: Tie) -> Result<(), ReadError> {
-        let Some(relation) = Relation::of(content) else { return Ok(()) };
+    pub(super) fn relate_late(
+        &mut self,
+        citing: Seq,
+        (target, target_id): (Seq, &EventId),
+        content: &[u8],
+        tie: Tie,
+    ) -> Result<(), ReadError> {
+        let Some(relation) = Relation::of(content).filter(|relation| relation.event_id == target_id) else {
+            return Ok(());
+        };
         let hash = relation_hash(&relation.rel_type);
         self.relation_changes.push(RelationChange::Found { target, hash, tie, seq: citing });
         if relation.is_thread() {

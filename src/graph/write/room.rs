@@ -1,16 +1,17 @@
 //! What a room's lane remembers between commits: the head, its tips, and the part of the current state that judges events.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::Mutex;
 use ruma::OwnedEventId;
 
 use crate::{
-    event::{Pdu, Rules, build::Citation, version},
+    event::{Pdu, Rules, build::Citation, resolve::AuthGraph, version},
     graph::{
         Reader, SendError,
         head::Head,
         state::Hasher,
-        types::{RoomNo, Seq},
+        types::{RoomNo, Root, Seq},
     },
     store::{DecodeError, ReadError, View},
 };
@@ -66,12 +67,14 @@ pub(super) struct Tip {
     pub(super) depth: u64,
     /// Its reference hash, in versions 1 and 2.
     pub(super) sha256: Option<String>,
+    /// The state after it, once that was asked for.
+    pub(super) root_after: Option<Root>,
 }
 
 impl Tip {
     pub(super) fn new(seq: Seq, pdu: &Pdu, depth: u64, rules: &Rules) -> Result<Self, SendError> {
         let citation = cite(pdu, rules)?;
-        Ok(Self { seq, event_id: citation.event_id, depth, sha256: citation.sha256 })
+        Ok(Self { seq, event_id: citation.event_id, depth, sha256: citation.sha256, root_after: None })
     }
 
     pub(super) fn citation(&self) -> Citation {
@@ -99,6 +102,8 @@ pub(super) struct Room {
     pub(super) tips: Vec<Tip>,
     /// Of the current state.
     pub(super) state: StatePart,
+    /// The auth graph, as far as a resolution has asked for it.
+    pub(super) auth: Arc<Mutex<Arc<AuthGraph>>>,
 }
 
 impl Room {
@@ -106,7 +111,8 @@ impl Room {
     pub(super) fn empty(no: RoomNo, head: Head) -> Result<Self, SendError> {
         let rules =
             version::rules(&head.room_version).ok_or_else(|| SendError::UnknownVersion(head.room_version.clone()))?;
-        Ok(Self { no, rules, hasher: Hasher::of(no), head, tips: Vec::new(), state: StatePart::default() })
+        let hasher = Hasher::of(no);
+        Ok(Self { no, rules, hasher, head, tips: Vec::new(), state: StatePart::default(), auth: Arc::default() })
     }
 
     /// Reads a room: one wave for the head, two for its tips.

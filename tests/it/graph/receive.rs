@@ -253,7 +253,7 @@ async fn what_only_the_current_state_forbids_soft_fails() {
 }
 
 #[tokio::test]
-async fn forks_with_one_state_are_taken_and_others_need_it() {
+async fn forks_are_taken_and_joined() {
     let rig = Rig::new();
     let no = rig.create(&RoomVersionId::V11, "public").await;
     let there = There { rig: &rig, no };
@@ -270,11 +270,12 @@ async fn forks_with_one_state_are_taken_and_others_need_it() {
     assert_eq!(head.extremities, [joined.seq]);
 
     rig.send(no, state(ALICE, "m.room.topic", "", json!({"topic": "here"}))).await.unwrap();
-    let needs = there.sends(says("beside another state").after(&fork).by(&auth)).await;
-    assert!(matches!(needs, Verdict::Needs(Needs::State { .. })), "{needs:?}");
+    there.accepted(says("beside another state").after(&fork).by(&auth)).await;
+    assert_eq!(there.tips().len(), 2);
     let both = [fork, there.tips()].concat();
-    let needs = there.sends(says("of two states").after(&both)).await;
-    assert_eq!(needs, Verdict::Needs(Needs::State { at: both }));
+    let joined = there.accepted(says("of two states").after(&both)).await;
+    assert_eq!(there.tips(), [joined.event_id]);
+    assert_eq!(rig.state_content(no, "m.room.topic", "").unwrap()["topic"], "here");
 }
 
 #[tokio::test]
