@@ -63,13 +63,21 @@ impl Try {
                 users[target] = json!(self.level);
                 Sketch { sender, ..world.levels(users) }
             }
+            6 if self.level == 25 => {
+                let content = json!({"membership": "join", "join_authorised_via_users_server": target});
+                sketch(sender, "m.room.member", sender, content)
+            }
             6 => member(sender, sender, "join"),
             7 => member(sender, sender, "leave"),
             8 => member(sender, target, "leave"),
             9 | 10 => member(sender, target, "ban"),
             11 => member(sender, target, "invite"),
             12 => {
-                let rule = if self.level < 50 { "invite" } else { "public" };
+                let rule = match self.level {
+                    0 => "invite",
+                    25 | 50 => "restricted",
+                    _ => "public",
+                };
                 sketch(sender, "m.room.join_rules", "", json!({"join_rule": rule}))
             }
             _ => sketch(sender, "org.example.own", sender, json!({"level": self.level})),
@@ -139,6 +147,8 @@ struct Seen {
     differences: Cell<usize>,
     subgraphs: Cell<usize>,
     removed: Cell<usize>,
+    /// Where what ruma says of rejected events is something else.
+    rejections: Cell<usize>,
 }
 
 fn count(cell: &Cell<usize>, more: usize) {
@@ -168,12 +178,37 @@ fn compare(world: &World, picks: &[prop::sample::Index], seen: &Seen) -> Result<
     Ok(())
 }
 
+/// The same with some events rejected. Ruma counts these otherwise, see above.
+fn compare_rejected(
+    world: &mut World,
+    picks: &[prop::sample::Index],
+    marks: &[prop::sample::Index],
+    seen: &Seen,
+) -> Result<(), TestCaseError> {
+    for mark in marks {
+        let id = mark.get(&world.ids[1..]).clone();
+        let event = world.events[&id].clone();
+        world.events.insert(id, event.rejected());
+    }
+    let states: Vec<&State> = picks.iter().map(|index| &world.after[index.get(&world.ids[5..])]).collect();
+    let ours = world.resolved(&states);
+    prop_assert_eq!(&ours, &by_text(world, &states), "ours, and the text, with rejected events");
+    let differs = by_ruma(world, &states).is_some_and(|theirs| theirs != ours);
+    count(&seen.rejections, usize::from(differs));
+    Ok(())
+}
+
 fn run(version: &RoomVersionId, cases: u32) -> Seen {
     let seen = Seen::default();
+    let indexes = |count| prop::collection::vec(any::<prop::sample::Index>(), count);
     let rooms = (any::<u64>(), prop::collection::vec(any_try(), 10..60));
-    let input = (rooms, prop::collection::vec(any::<prop::sample::Index>(), 2..5));
+    let input = (rooms, indexes(2..5), indexes(1..8));
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&input, |((salt, tries), picks)| compare(&grow(version, salt, &tries), &picks, &seen));
+    let outcome = runner.run(&input, |((salt, tries), picks, marks)| {
+        let mut world = grow(version, salt, &tries);
+        compare(&world, &picks, &seen)?;
+        compare_rejected(&mut world, &picks, &marks, &seen)
+    });
     if let Err(error) = outcome {
         panic!("{error}");
     }
@@ -200,4 +235,5 @@ fn version_2_1_is_the_text_and_ruma() {
     let seen = run(&RoomVersionId::V12, 200);
     let found = (seen.conflicts.get(), seen.differences.get(), seen.subgraphs.get());
     assert!(found.0 > 400 && found.1 > 20 && found.2 > 20, "{found:?}");
+    assert!(seen.rejections.get() > 0, "rejected events decide something");
 }
