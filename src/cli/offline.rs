@@ -43,13 +43,16 @@ impl<'a> Data<'a> {
 
     /// Runs `work` over the accounts.
     pub(super) fn run(&self, work: impl AsyncFnOnce(Users) -> Outcome) -> Outcome {
-        let (store, config) = (self.store()?, self.config);
+        let (opened, config) = (self.store()?, self.config);
+        let store = opened.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        runtime.block_on(async {
+        let outcome = runtime.block_on(async {
             let options = open::user_options(config);
             let users = Users::new(store, Clock::system(), Random::system(), config.server.name.clone(), options);
             work(users).await
-        })
+        });
+        opened.close();
+        outcome
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Lane {
     shared: Arc<Shared>,
     driver: Driver,
     places: Semaphore,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -102,7 +102,7 @@ impl Lane {
             #[expect(clippy::expect_used, reason = "the invariant above")]
             thread.expect("the system gives a thread at start")
         });
-        Self { shared, driver, places: Semaphore::new(QUEUE), thread }
+        Self { shared, driver, places: Semaphore::new(QUEUE), thread: Mutex::new(thread) }
     }
 
     pub(super) fn counters(&self) -> &LaneCounters {
@@ -130,22 +130,21 @@ impl Lane {
         answered.await.map_err(|_| CommitError::Closed)?
     }
 
-    /// Takes no further batch; what waits is still written.
+    /// Takes no further batch; what waits is written when it returns.
     pub(super) fn close(&self) {
         self.shared.queue.lock().closed = true;
         self.shared.arrived.notify_all();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         self.close();
-        // The thread holds the engine, which must be closed before the process ends.
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
     }
 }
 

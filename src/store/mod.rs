@@ -222,9 +222,10 @@ impl Store {
         self.inner.counters.waiting.load(Ordering::Relaxed)
     }
 
-    /// Takes no further commit. What waits is still written.
+    /// Ends: what waits to be written is, what is being read is waited for; later reads and commits fail.
     pub fn close(&self) {
         self.inner.lane.close();
+        self.inner.engine.close();
     }
 
     /// Calls `listener` with every durable commit from now on, in the order of positions.

@@ -80,6 +80,10 @@ impl<E: Engine> Faulty<E> {
 }
 
 impl<E: Engine> Engine for Faulty<E> {
+    fn close(&self) {
+        self.engine.close();
+    }
+
     fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
         let forgetful = self.faults.forgetful.lock().clone().filter(|_| tier == ReadTier::BlockCache);
         self.engine.snapshot(tier, &mut |snapshot| match &forgetful {

@@ -101,6 +101,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The last position that a synced write had, as the engine knows it from beside its data: what it holds must reach
     /// at least so far.
     fn acknowledged(&self) -> Position;
+
+    /// Ends: reads that are under way are waited for, later ones and writes fail.
+    fn close(&self) {}
 }
 
 /// Is handed the number of a range, a key in it and its value; says whether it wants more of that range.

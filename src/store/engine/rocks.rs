@@ -7,7 +7,6 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -35,6 +34,8 @@ const MOST_LOG: u64 = 32 << 20;
 const MOST_FILES: i32 = 512;
 /// Bytes that the disk must take before the database is opened anew.
 const PROBE: usize = 4 << 20;
+/// How long a read may take that is under way when the store is closed.
+const LONGEST_READ: Duration = Duration::from_secs(5);
 /// How often a store that cannot write tries to be opened anew.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -49,8 +50,8 @@ pub struct RocksOptions {
 
 /// A RocksDB database in a data folder.
 pub struct Rocks {
-    /// Swapped when the database is opened anew after an error.
-    db: RwLock<Arc<DB>>,
+    /// Swapped when the database is opened anew after an error; `None` once it is closed.
+    db: RwLock<Option<DB>>,
     folder: PathBuf,
     options: RocksOptions,
     cache: Cache,
@@ -81,7 +82,7 @@ impl Rocks {
         let cache = Cache::new_lru_cache(options.cache);
         let db = open_database(folder, &cache)?;
         Ok(Self {
-            db: RwLock::new(Arc::new(db)),
+            db: RwLock::new(Some(db)),
             folder: folder.to_owned(),
             options,
             cache,
@@ -92,14 +93,15 @@ impl Rocks {
     }
 
     fn write_batch(&self, operations: &[Operation], durability: Durability) -> Result<(), EngineError> {
-        let db = Arc::clone(&self.db.read());
+        let db = self.db.read_recursive();
+        let db = db.as_ref().ok_or_else(closed)?;
         let mut batch = WriteBatch::default();
         for operation in operations {
             match operation {
-                Operation::Put { family: of, key, value } => batch.put_cf(family(&db, *of)?, key, value),
-                Operation::Delete { family: of, key } => batch.delete_cf(family(&db, *of)?, key),
+                Operation::Put { family: of, key, value } => batch.put_cf(family(db, *of)?, key, value),
+                Operation::Delete { family: of, key } => batch.delete_cf(family(db, *of)?, key),
                 Operation::DeleteRange { family: of, start, end } => {
-                    batch.delete_range_cf(family(&db, *of)?, start.as_slice(), end.as_slice());
+                    batch.delete_range_cf(family(db, *of)?, start.as_slice(), end.as_slice());
                 }
             }
         }
@@ -139,19 +141,29 @@ impl Rocks {
     }
 
     fn reopen(&self) -> Result<(), EngineError> {
-        let mut slot = self.db.write();
-        // Readers hold the database for as long as one read takes: whoever comes later waits for the lock above.
-        if Arc::strong_count(&slot) > 1 {
-            return Err(EngineError::Io("it is still being read".to_owned()));
-        }
-        // RocksDB does not open a database twice in one process, so the old one is closed first, for a moment behind an
-        // empty one in memory.
-        let (env, mut options) = (rocksdb::Env::mem_env().map_err(|error| engine_error(&error))?, Options::default());
-        options.set_env(&env);
-        options.create_if_missing(true);
-        *slot = Arc::new(DB::open(&options, "closed").map_err(|error| engine_error(&error))?);
-        *slot = Arc::new(open_database(&self.folder, &self.cache)?);
+        // Who reads holds it for as long as that takes; whoever comes later waits.
+        let mut slot = self.db.try_write().ok_or_else(|| EngineError::Io("it is still being read".to_owned()))?;
+        // RocksDB does not open a database twice in one process, so the old one is closed first.
+        *slot = None;
+        *slot = Some(open_database(&self.folder, &self.cache)?);
         Ok(())
+    }
+}
+
+fn closed() -> EngineError {
+    EngineError::Io("it is closed".to_owned())
+}
+
+/// What those find who read behind the end.
+struct ClosedSnapshot;
+
+impl Snapshot for ClosedSnapshot {
+    fn get(&self, _: Family, _: &[u8], _: &mut dyn FnMut(&[u8])) -> Result<bool, EngineError> {
+        Err(closed())
+    }
+
+    fn scan(&self, _: &RawRange<'_>, _: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), EngineError> {
+        Err(closed())
     }
 }
 
@@ -206,8 +218,10 @@ fn family(db: &DB, family: Family) -> Result<&ColumnFamily, EngineError> {
 
 impl Engine for Rocks {
     fn snapshot(&self, tier: ReadTier, read: &mut dyn FnMut(&dyn Snapshot)) {
-        let db = Arc::clone(&self.db.read());
-        read(&RocksSnapshot::new(&db, tier));
+        match &*self.db.read_recursive() {
+            Some(db) => read(&RocksSnapshot::new(db, tier)),
+            None => read(&ClosedSnapshot),
+        }
     }
 
     fn write(&self, operations: &[Operation], durability: Durability, last: Position) -> Result<(), EngineError> {
@@ -225,6 +239,14 @@ impl Engine for Rocks {
 
     fn acknowledged(&self) -> Position {
         self.acknowledged.read().unwrap_or_default()
+    }
+
+    /// A database that is dropped while the process ends finds what it needs of the C++ runtime gone, and aborts.
+    fn close(&self) {
+        match self.db.try_write_for(LONGEST_READ) {
+            Some(mut db) => *db = None,
+            None => tracing::warn!("a read has not ended: the store is left open"),
+        }
     }
 }
 

@@ -41,6 +41,34 @@ async fn what_was_written_is_found_again() {
     assert!(add(&store, "next").await > position);
 }
 
+#[tokio::test]
+async fn a_closed_store_has_written_what_waited_and_is_not_used_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_with(open(folder.path()), options(false)).unwrap();
+    let reading = store.clone();
+    let (started, starting) = std::sync::mpsc::channel();
+    let (proceed, proceeding) = std::sync::mpsc::channel::<()>();
+    let reader = std::thread::spawn(move || {
+        reading.read_blocking(|view| {
+            started.send(()).unwrap();
+            proceeding.recv().unwrap();
+            view.first(&EVENTS.span(&()))
+        })
+    });
+    add(&store, "kept").await;
+    starting.recv().unwrap();
+    let closing = store.clone();
+    let closer = std::thread::spawn(move || closing.close());
+    proceed.send(()).unwrap();
+    reader.join().unwrap().expect("a read that was under way is finished");
+    closer.join().unwrap();
+    assert!(store.read_blocking(|view| view.first(&EVENTS.span(&()))).is_err());
+    assert!(store.commit(Batch::new()).await.is_err());
+    drop(store);
+    let store = Store::open_with(open(folder.path()), options(false)).unwrap();
+    assert_eq!(store.read_blocking(|view| view.first(&EVENTS.span(&()))).unwrap().unwrap().1, "kept");
+}
+
 /// The lane's thread lets go of the folder a moment after the store is dropped.
 fn loop_until_free(folder: &Path) -> Rocks {
     loop {
