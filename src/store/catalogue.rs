@@ -19,19 +19,23 @@ pub fn clashes(keyspaces: &[KeyspaceInfo]) -> Vec<String> {
     found
 }
 
-/// One table a family, in Markdown, by prefix.
-pub fn render(keyspaces: &[KeyspaceInfo]) -> String {
+/// One table a family that has keyspaces, in Markdown, by prefix. Takes the keyspaces with the file that declares them.
+pub fn render(declared: &[(&str, &[KeyspaceInfo])]) -> String {
     let mut out = String::new();
     for family in Family::ALL {
-        let mut members: Vec<_> = keyspaces.iter().filter(|one| one.family == family).collect();
-        members.sort_by_key(|one| one.prefix);
+        let all = declared.iter().flat_map(|(file, keyspaces)| keyspaces.iter().map(move |one| (file, one)));
+        let mut members: Vec<_> = all.filter(|(_, one)| one.family == family).collect();
+        if members.is_empty() {
+            continue;
+        }
+        members.sort_by_key(|(_, one)| one.prefix);
         // Writing to a string does not fail.
-        let _ =
-            write!(out, "\n### {}\n\n| Prefix | Name | Key → value | Written |\n|---|---|---|---|\n", family.name());
-        for one in members {
+        let _ = writeln!(out, "\n### {}\n\n| Prefix | Name | Key → value | Written | Declared in |", family.name());
+        out.push_str("|---|---|---|---|---|\n");
+        for (file, one) in members {
             let (what, when) = one.doc.rsplit_once("; ").unwrap_or((one.doc, ""));
             let large = if one.large { " (large)" } else { "" };
-            let _ = writeln!(out, "| `{:02X}` | {}{large} | {what} | {when} |", one.prefix, one.name);
+            let _ = writeln!(out, "| `{:02X}` | {}{large} | {what} | {when} | `{file}` |", one.prefix, one.name);
         }
     }
     out
@@ -55,8 +59,9 @@ mod tests {
 
     #[test]
     fn a_row_says_what_and_when() {
-        let page = render(&[TWO.info(), OTHER.info(), ONE.info()]);
-        assert!(page.contains("| `01` | one | a → b | at start |\n"), "{page}");
-        assert!(page.contains("| `01` | one (large) | c |  |\n"), "{page}");
+        let page = render(&[("here", &[TWO.info(), OTHER.info()]), ("there", &[ONE.info()])]);
+        assert!(page.contains("| `01` | one | a → b | at start | `there` |\n"), "{page}");
+        assert!(page.contains("| `01` | one (large) | c |  | `here` |\n"), "{page}");
+        assert!(!page.contains("inbox"), "a family without keyspaces has no table: {page}");
     }
 }

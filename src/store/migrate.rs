@@ -7,7 +7,7 @@ use super::{
     Batch, ReadError, View,
     commit::resolve,
     engine::{Durability, Engine, Operation, ReadTier},
-    keyspace::{Family, Keyspace},
+    keyspace::{Family, Keyspace, KeyspaceInfo},
     position::Position,
     schema::{self, OpenError, Schema},
     value::to_bytes,
@@ -36,8 +36,11 @@ pub enum Progress {
 }
 
 /// What the migration under way goes on from.
-pub(super) const CURSOR: Keyspace<(u32,), Vec<u8>> =
+const CURSOR: Keyspace<(u32,), Vec<u8>> =
     Keyspace::new(Family::Hot, 0xF2, "migration", "version it leads to → where it goes on; with each of its chunks");
+
+/// All of them.
+pub const KEYSPACES: &[KeyspaceInfo] = &[CURSOR.info()];
 
 /// Runs what a store of `schema` lacks of the `migrations`, the first of which leads to version 2. `last` is the store's
 /// last position.

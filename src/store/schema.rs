@@ -7,7 +7,6 @@ use super::{
     codec::Key,
     engine::{Durability, Engine, EngineError, Operation, ReadTier},
     keyspace::{Family, Keyspace, KeyspaceInfo},
-    migrate,
     position::Position,
     value::{Record, Value, from_bytes, to_bytes},
 };
@@ -31,7 +30,7 @@ const LAST_POSITION: Keyspace<(u8,), u64> =
     Keyspace::new(Family::Hot, 0xF1, "last_position", "0 → the last position; with every commit that has one");
 
 /// The keyspaces of the store itself.
-pub const KEYSPACES: &[KeyspaceInfo] = &[SCHEMA.info(), LAST_POSITION.info(), migrate::CURSOR.info()];
+pub const KEYSPACES: &[KeyspaceInfo] = &[SCHEMA.info(), LAST_POSITION.info()];
 
 /// How far positions jump when a new epoch begins: beyond all that an older life can have given out unseen.
 const JUMP: u64 = 1 << 32;

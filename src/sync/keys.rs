@@ -23,7 +23,7 @@ pub(super) const UNREAD: Keyspace<(String, RoomNo), UnreadRow> = Keyspace::new(
     Family::Hot,
     0x70,
     "unread",
-    "user, r → receipts, counted to, notifications and highlights by thread; lazily, when many were counted",
+    "user, room → receipts, counted to, notifications and highlights by thread; lazily, when many were counted",
 );
 
 /// All of them.
