@@ -31,6 +31,9 @@ impl Draft<'_, '_> {
         if let Some(drafted) = self.drafted(seq) {
             return Ok(Known { seq, pdu: drafted.pdu.clone() });
         }
+        if let Some(redacted) = self.redacted.get(&seq) {
+            return Ok(Known { seq, pdu: parsed(redacted.body.clone(), self.rules())? });
+        }
         let event = self.env.reader.event(self.view, self.room.no, seq)?.ok_or(lost("a state's event is not there"))?;
         Ok(Known { seq, pdu: parsed(event.body, self.rules())? })
     }

@@ -7,7 +7,7 @@ use super::{
     MOST_EVENTS,
     draft::{Delivered, Draft},
     relations::MissingDraft,
-    room::parsed,
+    room::{Known, parsed},
 };
 use crate::{
     event::{
@@ -91,9 +91,11 @@ impl Draft<'_, '_> {
             }
             let content = event.body.clone();
             event.pdu = event.pdu.redacted(rules)?;
+            let redacted = event.pdu.clone();
             event.original = Some(std::mem::replace(&mut event.body, StoredEvent::of(&event.pdu)).pdu);
             event.redacted_by = Some(by);
             self.unrelate(target, content.content(), None)?;
+            self.stand_redacted(target, redacted)?;
         } else if !self.redacted.contains_key(&target) {
             let event = self.env.reader.event(self.view, self.room.no, target)?;
             // A body that was purged is gone already.
@@ -103,9 +105,22 @@ impl Draft<'_, '_> {
             let pdu = parsed(event.body, rules)?.redacted(rules)?;
             let meta = EventMeta { redacted_by: Some(by), ..event.meta };
             self.redacted.insert(target, Redacted { body: StoredEvent::of(&pdu), meta, original });
+            self.stand_redacted(target, pdu)?;
         }
         if let Some(redaction) = self.events.iter_mut().rev().find(|event| event.seq == by) {
             redaction.redacts = Some(target);
+        }
+        Ok(())
+    }
+
+    /// An event of the current state stands there without its content from now on: what is judged by it is judged alike
+    /// whether the lane had it in memory or reads it again.
+    fn stand_redacted(&mut self, seq: Seq, pdu: Pdu) -> Result<(), ReadError> {
+        let (kind, Some(state_key)) = (pdu.kind().to_owned(), pdu.state_key().map(str::to_owned)) else {
+            return Ok(());
+        };
+        if self.current(&kind, &state_key)?.is_some_and(|known| known.seq == seq) {
+            self.changed.put(&kind, &state_key, Some(Known { seq, pdu }));
         }
         Ok(())
     }
