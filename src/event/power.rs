@@ -90,6 +90,17 @@ impl PowerLevels {
         &self.creators
     }
 
+    /// Those whom the power levels name, whatever they may do.
+    pub fn named_users(&self) -> impl Iterator<Item = OwnedUserId> {
+        let names = self.levels().map(|levels| levels.users.keys()).into_iter().flatten();
+        names.filter_map(|name| UserId::parse(name.as_str()).ok())
+    }
+
+    /// What those may do who are neither creators nor named.
+    pub fn of_others(&self) -> Level {
+        self.named(Named::UsersDefault)
+    }
+
     pub(super) fn levels(&self) -> Option<&Levels> {
         self.event.as_ref().map(|event| event.levels(self.form))
     }

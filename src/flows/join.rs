@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::App,
     event::power::Action,
-    graph::{Event, Head, Membership, Reader, RoomNo},
+    graph::{Event, Head, Member, Membership, Reader, RoomNo},
     rooms::content,
     store::{ReadError, View},
     users::profile,
@@ -25,8 +25,8 @@ use crate::{
 const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
 /// Rooms whose members a restricted room may let in that are looked at.
 const MOST_CONDITIONS: usize = 100;
-/// Members that are looked at for one who may let others in.
-const MOST_AUTHORISERS: usize = 1_000;
+/// Members that are read at once in search of one who may let others in.
+const MEMBERS: usize = 1_000;
 
 /// Who joins.
 #[derive(Clone, Debug)]
@@ -129,7 +129,8 @@ fn fulfils_a_condition(reader: &Reader, view: &View<'_>, rules: &Event, user_id:
     Ok(false)
 }
 
-/// A member of this server who may invite.
+/// A member of this server who may invite. Asked first are those who have a level of their own, since in most rooms
+/// nobody else may.
 fn authoriser(
     reader: &Reader,
     view: &View<'_>,
@@ -137,10 +138,26 @@ fn authoriser(
     joining: &UserId,
 ) -> Result<Option<OwnedUserId>, ReadError> {
     let Some(levels) = power_levels(reader, view, (room, head))? else { return Ok(None) };
-    let members = reader.member_page(view, room, &[Membership::Join], None, MOST_AUTHORISERS)?.members;
-    let ours = members.into_iter().filter_map(|(user_id, _)| UserId::parse(user_id).ok());
-    let mut able = ours.filter(|user_id| {
-        user_id.server_name() == joining.server_name() && levels.of(user_id) >= levels.to(Action::Invite)
-    });
-    Ok(able.next())
+    let needed = levels.to(Action::Invite);
+    let able = |user_id: &UserId| user_id.server_name() == joining.server_name() && levels.of(user_id) >= needed;
+    let named = levels.creators().iter().cloned().chain(levels.named_users()).filter(|user_id| able(user_id));
+    let named: Vec<OwnedUserId> = named.collect();
+    let standings = reader.members_of(view, &named.iter().map(|user_id| (room, &**user_id)).collect::<Vec<_>>())?;
+    let is_joined = |member: &Option<Member>| member.is_some_and(|member| member.membership == Membership::Join);
+    if let Some((user_id, _)) = named.into_iter().zip(standings).find(|(_, member)| is_joined(member)) {
+        return Ok(Some(user_id));
+    }
+    if levels.of_others() < needed {
+        return Ok(None);
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let page = reader.member_page(view, room, &[Membership::Join], after.as_deref(), MEMBERS)?;
+        let members = page.members.into_iter().filter_map(|(user_id, _)| UserId::parse(user_id).ok());
+        let found = members.into_iter().find(|user_id| able(user_id));
+        if found.is_some() || page.next.is_none() {
+            return Ok(found);
+        }
+        after = page.next;
+    }
 }
