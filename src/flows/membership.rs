@@ -14,7 +14,7 @@ use crate::{
     app::App,
     graph::{self, Membership, Reader, RoomNo},
     rooms::{aliases, content},
-    store::{Batch, ReadError, View},
+    store::{Batch, View},
     users::{
         account_data, accounts,
         profile::{self, MemberProfile},
@@ -67,7 +67,15 @@ fn check(
     room_id: &RoomId,
     (user_id, act, target): (&UserId, Act, &UserId),
 ) -> Result<Option<(RoomNo, MemberProfile)>, RoomError> {
-    let room = reader.room_no(view, room_id)?.ok_or(RoomError::UnknownRoom)?;
+    let room = reader.room_no(view, room_id)?;
+    // First of all: who is not in a room learns nothing of those who are, nor of who can be asked in.
+    if matches!(act, Act::Invite | Act::Kick | Act::Ban | Act::Unban) {
+        let own = room.map(|room| reader.user_room(view, user_id, room)).transpose()?.flatten();
+        if own.is_none_or(|own| own.membership != Membership::Join) {
+            return Err(RoomError::NotInRoom);
+        }
+    }
+    let room = room.ok_or(RoomError::UnknownRoom)?;
     let forbidden = |why: &str| Err(RoomError::Forbidden(why.to_owned()));
     let now = reader.member(view, room, target)?.map(|member| member.membership);
     let profile = match (act, now) {
@@ -86,13 +94,6 @@ fn check(
         }
         (Act::Knock, _) => profile::get(view, target)?.for_members(),
     };
-    let is_joined = || {
-        let row = reader.user_room(view, user_id, room)?;
-        Ok::<_, ReadError>(row.is_some_and(|row| row.membership == Membership::Join))
-    };
-    if matches!(act, Act::Invite | Act::Kick | Act::Ban | Act::Unban) && !is_joined()? {
-        return Err(RoomError::NotInRoom);
-    }
     Ok(Some((room, profile)))
 }
 
@@ -119,13 +120,7 @@ pub(super) async fn set_by_state(
     state: NewState,
 ) -> Result<OwnedEventId, RoomError> {
     let user_id = &sender.user_id;
-    let bad = |what: &str| RoomError::BadContent(what.to_owned());
-    let membership = state.content.get("membership").and_then(CanonicalJsonValue::as_str);
-    let membership = membership.and_then(Membership::parse).ok_or_else(|| bad("`membership` is none"))?;
-    let target = UserId::parse(&state.state_key).map_err(|_| bad("the state key is no user id"))?;
-    if state.content.contains_key("third_party_invite") {
-        return Err(RoomError::NoThirdPartyInvites);
-    }
+    let (membership, target) = read_member(&state)?;
     match membership {
         Membership::Join if target == *user_id => {
             let joining = Joining { user_id: target, is_guest: sender.is_guest };
@@ -138,6 +133,18 @@ pub(super) async fn set_by_state(
         }
         _ => new_state::put(app, user_id, room, state).await,
     }
+}
+
+/// The membership that a client sets by state, and whose it is.
+pub(super) fn read_member(state: &NewState) -> Result<(Membership, OwnedUserId), RoomError> {
+    let bad = |what: &str| RoomError::BadContent(what.to_owned());
+    let membership = state.content.get("membership").and_then(CanonicalJsonValue::as_str);
+    let membership = membership.and_then(Membership::parse).ok_or_else(|| bad("`membership` is none"))?;
+    let target = UserId::parse(&state.state_key).map_err(|_| bad("the state key is no user id"))?;
+    if state.content.contains_key("third_party_invite") {
+        return Err(RoomError::NoThirdPartyInvites);
+    }
+    Ok((membership, target))
 }
 
 /// The room that an id or an alias of this server names.

@@ -96,6 +96,31 @@ async fn who_may_not_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outsiders_learn_nothing_of_who_is_in_a_room() {
+    let room = private().await;
+    room.act(&room.alice, "invite", user("bob")).await.ok();
+    room.act(&room.bob, "join", json!({})).await.ok();
+    room.act(&room.alice, "ban", user("dave")).await.ok();
+    room.api.register("frank").await;
+    let block = json!({"default_action": "block"});
+    let config = "/v3/user/@carol:localhost/account_data/m.invite_permission_config";
+    room.api.put(config, &room.carol, block).await.ok();
+    let eve = room.api.register("eve").await;
+    for act in ["invite", "kick", "ban", "unban"] {
+        let mut answers = Vec::new();
+        for name in ["alice", "bob", "carol", "dave", "eve", "frank", "nobody"] {
+            let answer = room.act(&eve, act, user(name)).await;
+            answer.refused(403, "M_FORBIDDEN");
+            answers.push(answer.json);
+        }
+        let nowhere = room.api.post(&format!("/v3/rooms/!none:localhost/{act}"), &eve, user("bob")).await;
+        answers.push(nowhere.json);
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{act}: {answers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ban_holds_until_it_is_ended() {
     let room = private().await;
     room.act(&room.alice, "invite", user("bob")).await.ok();
@@ -168,6 +193,44 @@ async fn members_of_another_room_may_join_a_restricted_one() {
         room.api.leave(&room.bob, &space).await;
         room.api.post(&path(&id, "join"), &room.carol, json!({})).await.refused(403, "M_FORBIDDEN");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_let_others_in_is_found_among_many_members() {
+    let api = Api::open();
+    let (zed, bob, carol) = (api.register("zed").await, api.register("bob").await, api.register("carol").await);
+    let yan = api.register("yan").await;
+    let space = api.public_room(&zed).await;
+    for token in [&bob, &carol] {
+        api.join(token, &space).await;
+    }
+    let rule = json!({"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": space}]});
+    let levels = json!({"users": {"@zed:localhost": 100, "@gone:localhost": 100}});
+    let request = json!({"preset": "public_chat", "room_version": "11", "power_level_content_override": levels});
+    let room = api.create_room(&zed, request).await;
+    // More than are read at once, and all of them before those who may.
+    for number in 0..1_001 {
+        api.join(&api.register(&format!("a{number:04}")).await, &room).await;
+    }
+    api.join(&yan, &room).await;
+    api.set_state(&zed, &room, "m.room.join_rules", rule).await;
+    api.join(&bob, &room).await;
+    let member = api.state(&zed, &room, "m.room.member/@bob:localhost").await;
+    assert_eq!(member["join_authorised_via_users_server"], "@zed:localhost");
+
+    // Nobody has a level above the others', but many have one below.
+    let below: serde_json::Map<String, Value> =
+        (0..1_001).map(|number| (format!("@a{number:04}:localhost"), json!(-1))).collect();
+    let mut levels = json!({"invite": 0, "users": below});
+    for name in ["zed", "gone"] {
+        levels["users"][format!("@{name}:localhost")] = json!(100);
+    }
+    levels["users"]["@bob:localhost"] = json!(-1);
+    api.set_state(&zed, &room, "m.room.power_levels", levels).await;
+    api.leave(&zed, &room).await;
+    api.join(&carol, &room).await;
+    let member = api.state(&carol, &room, "m.room.member/@carol:localhost").await;
+    assert_eq!(member["join_authorised_via_users_server"], "@yan:localhost");
 }
 
 #[tokio::test(start_paused = true)]
