@@ -300,6 +300,9 @@ impl From<CreateRoomError> for Refusal {
             CreateRoomError::Plan(_) | CreateRoomError::BadAlias => Self::invalid_param(error.to_string()),
             CreateRoomError::AliasTaken => bad_request("M_ROOM_IN_USE", &error),
             CreateRoomError::InvalidState(_) => bad_request("M_INVALID_ROOM_STATE", &error),
+            CreateRoomError::NotAllInvited(_) => {
+                Self::custom(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", error.to_string())
+            }
             CreateRoomError::Room(error) => error.into(),
         }
     }

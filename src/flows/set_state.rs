@@ -21,7 +21,7 @@ use crate::{
         aliases,
         content::{field, text},
     },
-    store::View,
+    store::{ReadError, View},
 };
 
 /// Sets state, and says by which event. What the same user set to the same content before is not sent again.
@@ -62,31 +62,44 @@ fn check(
     if let Some(event) = current.as_ref().filter(|event| joined && is_same(event)) {
         return Ok((room, Some(event.event_id.clone())));
     }
-    match (state.kind.as_str(), state.state_key.as_str()) {
-        ("m.room.canonical_alias", "") => check_aliases(view, room, current.as_ref(), &state.content)?,
-        ("m.room.power_levels", "") => check_power_levels(&state.content)?,
-        _ => {}
-    }
+    check_content(state)?;
+    let known = current.as_ref().map(|event| event.content());
+    check_aliases(state, known, |alias| Ok(aliases::get(view, alias)?.is_some_and(|alias| alias.room == room)))?;
     Ok((room, None))
 }
 
-/// Client-server API, `PUT /state`: aliases that are new here must be well-formed and point to this room.
-fn check_aliases(
-    view: &View<'_>,
-    room: RoomNo,
-    current: Option<&Event>,
-    content: &CanonicalJsonObject,
+/// What must hold of state that a client sets, whatever the room and the sender: for what the auth rules leave to the
+/// server of the sender.
+pub(super) fn check_content(state: &NewState) -> Result<(), RoomError> {
+    match (state.kind.as_str(), state.state_key.as_str()) {
+        // Not state by its nature, but it would redact: by `/redact` alone, which asks who may.
+        ("m.room.redaction", _) => {
+            Err(RoomError::Forbidden("an event is redacted by `PUT /redact`, not by state".to_owned()))
+        }
+        ("m.room.power_levels", "") => check_power_levels(&state.content),
+        _ => Ok(()),
+    }
+}
+
+/// Client-server API, `PUT /state`: the aliases of an `m.room.canonical_alias` that are not in its content so far must be
+/// well-formed and point to this room.
+pub(super) fn check_aliases(
+    state: &NewState,
+    known: Option<&[u8]>,
+    points_here: impl Fn(&RoomAliasId) -> Result<bool, ReadError>,
 ) -> Result<(), RoomError> {
-    let content = json::to_bytes(content);
+    if state.kind != "m.room.canonical_alias" || !state.state_key.is_empty() {
+        return Ok(());
+    }
     let named = |content: &[u8]| -> BTreeSet<String> {
         let alternatives: Vec<String> = field(content, "alt_aliases").unwrap_or_default();
         text(content, "alias").into_iter().chain(alternatives).collect()
     };
-    let known = current.map(|event| named(event.content())).unwrap_or_default();
-    for alias in named(&content).difference(&known) {
+    let known = known.map(named).unwrap_or_default();
+    for alias in named(&json::to_bytes(&state.content)).difference(&known) {
         let parsed = RoomAliasId::parse(alias.as_str()).ok().filter(|parsed| aliases::is_valid(parsed));
         let parsed = parsed.ok_or_else(|| RoomError::InvalidParam(format!("`{alias}` is no room alias")))?;
-        if aliases::get(view, &parsed)?.is_none_or(|alias| alias.room != room) {
+        if !points_here(&parsed)? {
             return Err(RoomError::BadAlias(alias.clone()));
         }
     }

@@ -5,18 +5,20 @@ mod new_room;
 mod plan;
 mod power_levels;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use futures_util::future::join_all;
+use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
 use thiserror::Error;
+use tokio::sync::oneshot;
 
 pub use self::new_room::{NewRoom, PlanError, Preset};
 use self::{new_room::MOST_AT_ONCE, plan::Known};
-use super::{membership::check_invitee, room_error::RoomError};
+use super::{membership, new_state::NewState, room_error::RoomError, set_state};
 use crate::{
     app::App,
     event::{BuildError, FormatError},
-    graph::{CreateError, Placed, Proposal, Reader, SendError},
+    graph::{CreateError, Created, Membership, Placed, Proposal, Reader, SendError},
     rooms::aliases,
     store::{Batch, View},
     users::profile,
@@ -37,6 +39,9 @@ pub enum CreateRoomError {
     /// The events that are asked for do not go together.
     #[error("the state that was asked for cannot be: {0}")]
     InvalidState(String),
+    /// The room is there, but not all invites could be written.
+    #[error("the room {0} was created, but not everybody could be invited to it")]
+    NotAllInvited(OwnedRoomId),
     /// Somebody can't be invited, or something else went wrong.
     #[error(transparent)]
     Room(#[from] RoomError),
@@ -44,10 +49,15 @@ pub enum CreateRoomError {
 
 /// Creates a room.
 pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateRoomError> {
+    plan::check_size(&new)?;
     let known = look_up(app, &new).await?;
     let events = plan::plan(&new, &known)?;
+    for event in &events {
+        set_state::check_content(event).map_err(invalid)?;
+    }
     let mut proposals: Vec<Proposal> = events.into_iter().map(|event| event.proposed_by(&new.creator)).collect();
-    // What does not fit into one commit are invites; the room is whole without them.
+    // What does not fit into one commit are invites; the room is whole without them. One of them at least is in the first
+    // commit, so what the auth rules say of it and all others is said before there is a room.
     let later = proposals.split_off(proposals.len().min(MOST_AT_ONCE));
     let (alias, creator, published) = (known.alias, new.creator, new.published);
     let directory = move |placed: &Placed, batch: &mut Batch| {
@@ -62,12 +72,50 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
         create.rider = Some(Arc::new(directory));
     }
     let created = app.graph.create(new.version, proposals).await.map_err(refused)?;
-    let mut later = later.into_iter().peekable();
-    while later.peek().is_some() {
-        let chunk = later.by_ref().take(MOST_AT_ONCE).collect();
-        app.graph.send(created.room, chunk).await.map_err(RoomError::from)?;
+    let room_id = created.room_id.clone();
+    if later.is_empty() {
+        return Ok(room_id);
     }
-    Ok(created.room_id)
+    // A task of its own: a client that goes away leaves nobody out.
+    let (inviter, (answer, answered)) = (app.clone(), oneshot::channel());
+    app.tasks.spawn("invites to a new room", async move {
+        // Whoever asked may be gone.
+        let _ = answer.send(invite(&inviter, &created, later).await);
+    });
+    answered.await.unwrap_or_else(|_| Err(CreateRoomError::NotAllInvited(room_id.clone())))?;
+    Ok(room_id)
+}
+
+/// Sends the invites that had no place in the commit that began the room. Each stands alone: somebody may have joined
+/// meanwhile, and that must not cost others their invites.
+async fn invite(app: &App, created: &Created, invites: Vec<Proposal>) -> Result<(), CreateRoomError> {
+    let room_id = &created.room_id;
+    let mut invites = invites.into_iter().peekable();
+    while invites.peek().is_some() {
+        // The lane makes one commit of what waits together.
+        let some = invites.by_ref().take(MOST_AT_ONCE);
+        for sent in join_all(some.map(|invite| app.graph.send_one(created.room, invite))).await {
+            match sent {
+                Ok(_) => {}
+                // No invite is lost and the room called a success: who asked is told, and what there is already.
+                Err(error @ (SendError::Read(_) | SendError::Commit(_) | SendError::Busy | SendError::Stopped)) => {
+                    tracing::warn!(%room_id, %error, "a room was created, but not all of its invites could be sent");
+                    return Err(CreateRoomError::NotAllInvited(room_id.clone()));
+                }
+                // As when the creator had invited them one by one: the others are.
+                Err(error) => tracing::info!(%room_id, %error, "somebody could not be invited to a new room"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was asked for as state is not what it must be.
+fn invalid(error: RoomError) -> CreateRoomError {
+    match error {
+        RoomError::Forbidden(why) | RoomError::BadContent(why) => CreateRoomError::InvalidState(why),
+        other => CreateRoomError::Room(other),
+    }
 }
 
 fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError {
@@ -84,18 +132,14 @@ async fn look_up(app: &App, new: &NewRoom) -> Result<Known, CreateRoomError> {
     let alias = match &new.alias_name {
         None => None,
         Some(name) => {
-            let alias = ruma::RoomAliasId::parse(format!("#{name}:{}", app.server_name));
+            let alias = RoomAliasId::parse(format!("#{name}:{}", app.server_name));
             let alias = alias.ok().filter(|alias| aliases::is_valid(alias) && alias.alias() == name);
             Some(alias.ok_or(CreateRoomError::BadAlias)?)
         }
     };
-    let mut invitees: Vec<OwnedUserId> = Vec::new();
-    for user_id in &new.invite {
-        if !invitees.contains(user_id) {
-            invitees.push(user_id.clone());
-        }
-    }
-    let creator = new.creator.clone();
+    let mut once = BTreeSet::new();
+    let invitees: Vec<OwnedUserId> = new.invite.iter().filter(|user_id| once.insert(*user_id)).cloned().collect();
+    let (creator, initial_state) = (new.creator.clone(), new.initial_state.clone());
     let look_up = move |_: &Reader, view: &View<'_>| {
         if let Some(alias) = &alias
             && aliases::get(view, alias).map_err(RoomError::from)?.is_some()
@@ -106,13 +150,34 @@ async fn look_up(app: &App, new: &NewRoom) -> Result<Known, CreateRoomError> {
         let mut invite = Vec::with_capacity(invitees.len());
         for user_id in &invitees {
             if *user_id != creator {
-                check_invitee(view, &creator, user_id)?;
+                membership::check_invitee(view, &creator, user_id)?;
             }
             invite.push((user_id.clone(), profile_of(user_id)?));
+        }
+        for state in &initial_state {
+            check_initial(view, &creator, alias.as_deref(), state)?;
         }
         Ok(Known { profile: profile_of(&creator)?, alias: alias.clone(), invite })
     };
     app.rooms.read(look_up).await
+}
+
+/// What `PUT /state` would ask of the same state, `initial_state` is asked, too. No alias points to a room that is not
+/// there yet, but for the one that it is given.
+fn check_initial(
+    view: &View<'_>,
+    creator: &UserId,
+    alias: Option<&RoomAliasId>,
+    state: &NewState,
+) -> Result<(), CreateRoomError> {
+    set_state::check_aliases(state, None, |named| Ok(alias == Some(named)))?;
+    if state.kind == "m.room.member" {
+        let (membership, target) = membership::read_member(state).map_err(invalid)?;
+        if membership == Membership::Invite {
+            membership::check_invitee(view, creator, &target)?;
+        }
+    }
+    Ok(())
 }
 
 impl From<crate::store::ReadError> for CreateRoomError {

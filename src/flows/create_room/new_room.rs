@@ -60,6 +60,8 @@ pub enum PlanError {
     #[error("{0}")]
     Invalid(&'static str),
     /// Too many events.
-    #[error("a room can't begin with more than {MOST_AT_ONCE} state events and {MOST_INVITES} invites")]
+    #[error(
+        "a room can't begin with more than {MOST_AT_ONCE} events (one invite among them) and {MOST_INVITES} invites"
+    )]
     TooMany,
 }

@@ -1,5 +1,7 @@
 //! Which events a new room begins with (client-server API, `POST /createRoom`). Pure.
 
+use std::collections::BTreeSet;
+
 use ruma::{
     OwnedRoomAliasId, OwnedUserId, UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
@@ -29,6 +31,14 @@ pub(super) struct Known {
     pub(super) invite: Vec<(OwnedUserId, MemberProfile)>,
 }
 
+/// Refuses what is too much whatever it says, before anything is done with it.
+pub(super) fn check_size(new: &NewRoom) -> Result<(), PlanError> {
+    if new.initial_state.len() > MOST_AT_ONCE || new.invite.len() > MOST_INVITES {
+        return Err(PlanError::TooMany);
+    }
+    Ok(())
+}
+
 /// The events of a new room, in the order of the specification; the first is the create event.
 pub(super) fn plan(new: &NewRoom, known: &Known) -> Result<Vec<NewState>, PlanError> {
     let rules = version::rules(&new.version).ok_or_else(|| PlanError::UnsupportedVersion(new.version.clone()))?;
@@ -53,8 +63,18 @@ pub(super) fn plan(new: &NewRoom, known: &Known) -> Result<Vec<NewState>, PlanEr
         |event: &NewState| event.state_key.is_empty() && named.iter().any(|named| named.kind == event.kind);
     events.extend(new.initial_state.iter().filter(|event| !overridden(event)).cloned());
     events.extend(named);
-    if events.len() > MOST_AT_ONCE || known.invite.len() > MOST_INVITES {
+    // If anybody is invited, one invite is among the first events: by it all others are judged.
+    if events.len() + usize::from(!known.invite.is_empty()) > MOST_AT_ONCE {
         return Err(PlanError::TooMany);
+    }
+    let banned = |event: &NewState| {
+        event.kind == "m.room.member"
+            && event.content.get("membership").and_then(CanonicalJsonValue::as_str) == Some("ban")
+    };
+    let banned: BTreeSet<&str> =
+        new.initial_state.iter().filter(|event| banned(event)).map(|event| event.state_key.as_str()).collect();
+    if known.invite.iter().any(|(user_id, _)| banned.contains(user_id.as_str())) {
+        return Err(PlanError::Invalid("nobody can be banned and invited at once"));
     }
     events.extend(known.invite.iter().map(|(user_id, profile)| invite(user_id, profile, new.is_direct)));
     Ok(events)
@@ -94,13 +114,9 @@ fn additional_creators(new: &NewRoom, invitees: &[&UserId]) -> Result<Vec<OwnedU
     if new.preset == Preset::TrustedPrivateChat {
         creators.extend(invitees.iter().map(|user_id| (*user_id).to_owned()));
     }
-    let mut unique: Vec<OwnedUserId> = Vec::new();
-    for user_id in creators {
-        if user_id != new.creator && !unique.contains(&user_id) {
-            unique.push(user_id);
-        }
-    }
-    Ok(unique)
+    let mut once = BTreeSet::from([new.creator.clone()]);
+    creators.retain(|user_id| once.insert(user_id.clone()));
+    Ok(creators)
 }
 
 fn preset(preset: Preset) -> [NewState; 3] {

@@ -32,6 +32,11 @@ impl Api {
         self.0.app()
     }
 
+    /// How often the server has asked its store so far.
+    pub fn waves(&self) -> u64 {
+        self.0.waves()
+    }
+
     /// Sends bytes.
     pub async fn send(
         &self,

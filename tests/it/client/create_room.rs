@@ -188,6 +188,22 @@ async fn what_cannot_be_is_refused_and_nothing_is_left_behind() {
         ),
         (json!({"creation_content": {"additional_creators": ["x"]}}), 400, "M_INVALID_PARAM"),
         (json!({"power_level_content_override": {"ban": "x"}, "room_version": "10"}), 400, "M_INVALID_ROOM_STATE"),
+        // Older versions would take it; `PUT /state` does not, either.
+        (json!({"power_level_content_override": {"ban": "5"}, "room_version": "9"}), 400, "M_INVALID_ROOM_STATE"),
+        (initial("m.room.power_levels", "", json!({"users": {"x": 1}})), 400, "M_INVALID_ROOM_STATE"),
+        (initial("m.room.canonical_alias", "", json!({"alias": "#other:localhost"})), 400, "M_BAD_ALIAS"),
+        (initial("m.room.canonical_alias", "", json!({"alt_aliases": ["nonsense"]})), 400, "M_INVALID_PARAM"),
+        (initial("m.room.member", "@nobody:localhost", json!({"membership": "invite"})), 404, "M_NOT_FOUND"),
+        (initial("m.room.member", "@a:elsewhere.example", json!({"membership": "invite"})), 403, "M_FORBIDDEN"),
+        (initial("m.room.member", "@bob:localhost", json!({"membership": "join"})), 400, "M_INVALID_ROOM_STATE"),
+        (initial("m.room.member", "@bob:localhost", json!({"membership": 7})), 400, "M_INVALID_ROOM_STATE"),
+        (initial("m.room.member", "bob", json!({"membership": "ban"})), 400, "M_INVALID_ROOM_STATE"),
+        (
+            json!({"invite": ["@bob:localhost"], "initial_state":
+                [{"type": "m.room.member", "state_key": "@bob:localhost", "content": {"membership": "ban"}}]}),
+            400,
+            "M_INVALID_PARAM",
+        ),
     ] {
         let answer = api.post("/v3/createRoom", &alice, request.clone()).await;
         assert_eq!((answer.status, &answer.json["errcode"]), (status, &json!(code)), "{request}: {}", answer.json);
@@ -198,6 +214,96 @@ async fn what_cannot_be_is_refused_and_nothing_is_left_behind() {
     api.create_room(&alice, json!({"room_alias_name": "lobby"})).await;
     let taken = api.post("/v3/createRoom", &bob, json!({"room_alias_name": "lobby"})).await;
     taken.refused(400, "M_ROOM_IN_USE");
+}
+
+/// A request for a room with this state.
+fn initial(kind: &str, state_key: &str, content: Value) -> Value {
+    json!({"initial_state": [{"type": kind, "state_key": state_key, "content": content}]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn initial_state_may_invite_ban_and_name_as_its_endpoints_may() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    api.register("carol").await;
+    let member = |user: &str, content: Value| json!({"type": "m.room.member", "state_key": user, "content": content});
+    let request = json!({
+        "room_alias_name": "lobby",
+        "initial_state": [
+            member("@bob:localhost", json!({"membership": "invite", "reason": "come"})),
+            member("@carol:localhost", json!({"membership": "ban"})),
+            {"type": "m.room.canonical_alias", "content": {"alt_aliases": ["#lobby:localhost"]}},
+        ],
+    });
+    let room = api.create_room(&alice, request.clone()).await;
+    assert_eq!(api.state(&alice, &room, "m.room.member/@bob:localhost").await["reason"], "come");
+    assert_eq!(api.state(&alice, &room, "m.room.member/@carol:localhost").await["membership"], "ban");
+    let names = api.state(&alice, &room, "m.room.canonical_alias").await;
+    assert_eq!(names, json!({"alt_aliases": ["#lobby:localhost"]}));
+
+    let block = json!({"default_action": "block"});
+    api.put("/v3/user/@bob:localhost/account_data/m.invite_permission_config", &bob, block).await.ok();
+    let mut blocked = request;
+    blocked["room_alias_name"] = json!("hall");
+    blocked["initial_state"][2]["content"] = json!({});
+    api.post("/v3/createRoom", &alice, blocked).await.refused(403, "M_INVITE_BLOCKED");
+    let directory = "/v3/directory/room/%23hall:localhost";
+    api.get(directory, &alice).await.refused(404, "M_NOT_FOUND");
+}
+
+/// Registers so many users; their ids.
+async fn crowd(api: &Api, count: usize) -> Vec<String> {
+    let mut users = Vec::new();
+    for number in 0..count {
+        api.register(&format!("u{number}")).await;
+        users.push(format!("@u{number}:localhost"));
+    }
+    users
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_invites_may_not_be_is_not_created() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    let invite = crowd(&api, 60).await;
+    let before = api.app().store.horizon();
+    // With the seven events that a room with an alias has anyway: all that the first commit holds, or all but one.
+    for (more, code) in [(43, "M_INVALID_PARAM"), (42, "M_INVALID_ROOM_STATE"), (0, "M_INVALID_ROOM_STATE")] {
+        let state: Vec<Value> =
+            (0..more).map(|n| json!({"type": "m.x", "state_key": n.to_string(), "content": {}})).collect();
+        let request = json!({"preset": "private_chat", "invite": invite, "initial_state": state, "room_version": "11",
+            "room_alias_name": "hall", "power_level_content_override": {"invite": 101}});
+        api.post("/v3/createRoom", &alice, request).await.refused(400, code);
+    }
+    assert_eq!(api.app().store.horizon(), before, "no room came of it");
+    api.get("/v3/directory/room/%23hall:localhost", &alice).await.refused(404, "M_NOT_FOUND");
+
+    let state: Vec<Value> =
+        (0..43).map(|n| json!({"type": "m.x", "state_key": n.to_string(), "content": {}})).collect();
+    let room = api.create_room(&alice, json!({"room_version": "11", "invite": invite, "initial_state": state})).await;
+    let members = api.get(&path(&room, "members?membership=invite"), &alice).await.ok();
+    assert_eq!(members["chunk"].as_array().unwrap().len(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_of_anything_are_refused_before_they_are_looked_at() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    let users: Vec<String> = (0..20_000).map(|number| format!("@a{number:05}:localhost")).collect();
+    let state = vec![
+        json!({"type": "m.room.member", "state_key": "@nobody:localhost", "content": {"membership": "invite"}});
+        51
+    ];
+    let waves = api.waves();
+    for (request, status, code) in
+        [(json!({"invite": users}), 400, "M_INVALID_PARAM"), (json!({"initial_state": state}), 400, "M_INVALID_PARAM")]
+    {
+        api.post("/v3/createRoom", &alice, request).await.refused(status, code);
+    }
+    // Two for each: whose token it is.
+    assert!(api.waves() - waves <= 4, "{}", api.waves() - waves);
+    let creators = json!({"room_version": "12", "creation_content": {"additional_creators": users}});
+    api.post("/v3/createRoom", &alice, creators).await.refused(413, "M_TOO_LARGE");
 }
 
 #[tokio::test(start_paused = true)]

@@ -142,3 +142,26 @@ async fn what_is_no_redaction_is_refused() {
     api.put(&by_event, &alice, json!({})).await.refused(400, "M_BAD_JSON");
     assert_eq!(api.event(&alice, &room, &message).await["content"]["body"], "x");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_state_redacts() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let levels = json!({"redact": 100, "users": {"@alice:localhost": 100, "@bob:localhost": 50}});
+    for version in ["1", "10", "11"] {
+        let request = json!({"preset": "public_chat", "room_version": version, "power_level_content_override": levels});
+        let room = api.create_room(&alice, request).await;
+        api.join(&bob, &room).await;
+        let message = api.say(&alice, &room, "precious").await;
+        for key in ["", "/", "/k"] {
+            let target = path(&room, &format!("state/m.room.redaction{key}"));
+            let answer = api.put(&target, &bob, json!({"redacts": message})).await;
+            answer.refused(403, "M_FORBIDDEN");
+            assert!(answer.json["error"].as_str().unwrap().contains("/redact"), "{}", answer.json);
+        }
+        assert_eq!(api.event(&alice, &room, &message).await["content"]["body"], "precious");
+        let state = json!([{"type": "m.room.redaction", "content": {"redacts": message}}]);
+        let answer = api.post("/v3/createRoom", &bob, json!({"initial_state": state})).await;
+        answer.refused(400, "M_INVALID_ROOM_STATE");
+    }
+}
