@@ -34,7 +34,7 @@ impl From<json::JsonError> for HashError {
 }
 
 /// Reads base64 as others write it: with padding or without, whatever the unused bits of its last character are.
-pub(super) const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
+pub const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)

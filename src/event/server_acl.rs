@@ -45,7 +45,7 @@ fn is_ip_literal(host: &str) -> bool {
 
 /// Appendices, "Glob-style matching": `*` stands for any characters, `?` for one. At worst the product of both lengths,
 /// which are at most 65,536 (an event) and 255 (a name).
-fn matches(glob: &str, text: &str) -> bool {
+pub fn matches(glob: &str, text: &str) -> bool {
     let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
     let (mut at, mut seen) = (0_usize, 0_usize);
     // Where the last star stands, and how much of the text it has taken.

@@ -79,7 +79,7 @@ impl SigningKey {
 
     /// Adds a signature to an object that is no event.
     pub fn sign_json(&self, object: &mut CanonicalJsonObject) -> Result<(), HashError> {
-        let signed = without_signatures(&json::to_text(object))?;
+        let signed = signed_text(object)?;
         self.add_signature(object, &signed)
     }
 
@@ -98,8 +98,14 @@ impl SigningKey {
     }
 }
 
+/// What is signed of an object that is no event: its canonical form without `signatures` and `unsigned` (appendices,
+/// "Signing JSON").
+pub fn signed_text(object: &CanonicalJsonObject) -> Result<String, HashError> {
+    Ok(without_signatures(&json::to_text(object))?)
+}
+
 /// Whether a signature of a message is by this public key.
-pub(super) fn is_signed(message: &[u8], signature: &[u8], public_key: &[u8]) -> bool {
+pub fn is_signed(message: &[u8], signature: &[u8], public_key: &[u8]) -> bool {
     signatures::verify_canonical_json_bytes(&SigningKeyAlgorithm::Ed25519, public_key, signature, message).is_ok()
 }
 
