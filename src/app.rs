@@ -8,6 +8,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
+    federation::Federation,
     graph::Graph,
     rooms::Rooms,
     store::Store,
@@ -45,6 +46,8 @@ pub struct Handles {
     pub rooms: Rooms,
     /// Who is typing.
     pub typing: Typing,
+    /// Other servers.
+    pub federation: Federation,
     /// What clients have not seen yet.
     pub sync: Sync,
 }

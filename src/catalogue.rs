@@ -1,7 +1,7 @@
 //! Every keyspace and every check of the layers below, in one place: for `docs/storage.md`, `myelin fsck` and the tests.
 
 use crate::{
-    graph, rooms,
+    federation, graph, rooms,
     store::{KeyspaceInfo, ReadError, View, fsck, migrate, schema},
     sync, users,
 };
@@ -13,6 +13,7 @@ const DECLARED: &[(&str, &[KeyspaceInfo])] = &[
     ("src/graph/keys.rs", graph::keys::KEYSPACES),
     ("src/rooms/keys.rs", rooms::KEYSPACES),
     ("src/users/keys.rs", users::KEYSPACES),
+    ("src/federation/keys.rs", federation::KEYSPACES),
     ("src/sync/keys.rs", sync::KEYSPACES),
 ];
 

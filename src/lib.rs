@@ -11,7 +11,7 @@
 //! - [`users`]: accounts, devices, tokens, profiles, account data
 //! - [`ephemeral`]: typing and presence, in memory only
 //! - [`push`]: push rules
-//! - [`federation`]: this server's identity towards others
+//! - [`federation`]: this server among others: keys, finding servers, requests to them
 //! - [`sync`]: tokens, subscribers, `/sync`
 //! - [`config`]: the configuration; [`app`]: the handles of a running server
 //! - [`flows`]: verbs that cross several of the above, one a file

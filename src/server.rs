@@ -23,7 +23,12 @@ use self::{listeners::Sockets, reload::Reload};
 use crate::{
     base::{clock::Clock, random::Random},
     config::{Config, RegistrationMode},
-    federation::identity,
+    federation::{
+        addresses::AddressFilter,
+        dns::Dns,
+        https::{Https, HttpsError},
+        identity,
+    },
     flows::register::first_token,
     store::ReadError,
 };
@@ -40,6 +45,9 @@ pub enum RunError {
     /// The certificate can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Other servers can't be reached.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
     /// An address of the configuration can't be listened on.
     #[error("can't listen on {address}: {error}")]
     Listen {
@@ -93,11 +101,12 @@ pub fn run(run: Run<'_>) -> Result<(), RunError> {
     let sockets = Sockets::bind(&config.listeners)?;
     let store = open::store(&config, accept_loss)?;
     let random = Random::system();
-    let key = identity::load_or_create(&config.server.data, &config.server.name, &random)?;
+    let identity = identity::load_or_create(&config.server.data, &config.server.name, &random)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("background").enable_all().build()?;
     runtime.block_on(async {
-        let parts = Parts { config: Arc::clone(&config), store, key: Arc::new(key), clock: Clock::system(), random };
-        let server = Server::start(parts);
+        let clock = Clock::system();
+        let transport = Arc::new(internet(&config, &clock, &random)?);
+        let server = Server::start(Parts { config: Arc::clone(&config), store, identity, transport, clock, random });
         let reload = Reload { server: &server, file, log, certificates: certificates.clone() };
         let mut signals = Signals::listen()?;
         let listening = sockets.serve(&server, certificates.as_ref())?;
@@ -112,6 +121,17 @@ pub fn run(run: Run<'_>) -> Result<(), RunError> {
         stop(&server, listening).await;
         Ok(())
     })
+}
+
+/// Reaches other servers over the internet, as the configuration allows. Must be called inside a runtime.
+///
+/// # Errors
+/// When the configured certificate authorities can't be used.
+pub fn internet(config: &Config, clock: &Clock, random: &Random) -> Result<Https, HttpsError> {
+    let ranges = config.federation.allowed_address_ranges.clone();
+    let filter = AddressFilter::new(move |address| ranges.iter().any(|range| range.contains(address)));
+    let authorities = config.federation.certificate_authorities.as_deref();
+    Https::new(Arc::new(Dns::of_machine()), filter, authorities, clock, random)
 }
 
 /// Listens on the addresses of a server's configuration.

@@ -8,6 +8,7 @@ mod output;
 mod password;
 mod registration_token;
 mod serve;
+mod signing_key;
 mod user;
 
 use std::{
@@ -59,6 +60,9 @@ enum Command {
     /// Make registration tokens. The server must not be running.
     #[command(subcommand)]
     RegistrationToken(registration_token::RegistrationToken),
+    /// Look after the key that this server signs with. The server must not be running.
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKey),
     /// Check that everything in the store fits together. The server must not be running.
     Fsck,
 }
@@ -83,6 +87,7 @@ fn run(arguments: Arguments) -> Outcome {
         Command::Config(command) => config::run(&command, file.as_deref()),
         Command::User(command) => user::run(command, &read()?),
         Command::RegistrationToken(command) => registration_token::run(&command, &read()?),
+        Command::SigningKey(command) => signing_key::run(&command, &read()?),
         Command::Fsck => fsck::run(&read()?),
     }
 }

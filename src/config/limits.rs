@@ -13,6 +13,8 @@ use super::{
 pub struct Limits {
     /// The largest body of a client's request, in bytes.
     pub client_body: usize,
+    /// The largest body of another server's request, in bytes.
+    pub federation_body: usize,
     /// How long a request's headers may take to arrive.
     pub header_timeout: Duration,
     /// How long a request's body may take to arrive.
@@ -30,6 +32,16 @@ static CLIENT_BODY: Setting<usize> = Setting {
     presence: Presence::Default("\"1 MiB\""),
     secret: false,
     read: |value| usize::try_from(value.bytes_in(64 << 10..=64 << 20)?).ok(),
+};
+
+static FEDERATION_BODY: Setting<usize> = Setting {
+    key: "federation_body",
+    about: "The largest body of another server's request. A transaction has at most 50 events and 100 other messages, of \
+            64 KiB each.",
+    allowed: "a size from 4 MiB to 64 MiB, in MiB",
+    presence: Presence::Default("\"16 MiB\""),
+    secret: false,
+    read: |value| usize::try_from(value.bytes_in(4 << 20..=64 << 20)?).ok(),
 };
 
 static HEADER_TIMEOUT: Setting<Duration> = Setting {
@@ -72,13 +84,14 @@ static CONNECTIONS: Setting<usize> = Setting {
 pub(super) static SECTION: Section = Section {
     name: "limits",
     about: "The most that one request may ask for.",
-    settings: &[&CLIENT_BODY, &HEADER_TIMEOUT, &BODY_TIMEOUT, &SYNC_TIMEOUT, &CONNECTIONS],
+    settings: &[&CLIENT_BODY, &FEDERATION_BODY, &HEADER_TIMEOUT, &BODY_TIMEOUT, &SYNC_TIMEOUT, &CONNECTIONS],
 };
 
 impl Limits {
     pub(super) fn read(reader: &Reader<'_>) -> Result<Self, Problem> {
         Ok(Self {
             client_body: reader.get(&CLIENT_BODY)?,
+            federation_body: reader.get(&FEDERATION_BODY)?,
             header_timeout: reader.get(&HEADER_TIMEOUT)?,
             body_timeout: reader.get(&BODY_TIMEOUT)?,
             sync_timeout: reader.get(&SYNC_TIMEOUT)?,

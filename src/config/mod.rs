@@ -6,6 +6,7 @@
 
 mod database;
 mod example;
+mod federation;
 mod limits;
 mod listeners;
 mod log;
@@ -32,6 +33,7 @@ use std::path::Path;
 pub use self::{
     database::{Database, Durability},
     example::example,
+    federation::Federation,
     limits::Limits,
     listeners::{Listeners, Network},
     log::{Log, LogFormat},
@@ -62,6 +64,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// The certificate of its listeners, if they speak TLS.
     pub tls: Option<Tls>,
+    /// Talking with other servers.
+    pub federation: Federation,
     /// The store.
     pub database: Database,
     /// Who may get an account.
@@ -87,6 +91,7 @@ static SECTIONS: &[&Section] = &[
     &support::SECTION,
     &listeners::SECTION,
     &tls::SECTION,
+    &federation::SECTION,
     &database::SECTION,
     &registration::SECTION,
     &passwords::SECTION,
@@ -124,6 +129,7 @@ impl Config {
             support: Support::read(&typed.section(&support::SECTION))?,
             listeners: Listeners::read(&typed.section(&listeners::SECTION))?,
             tls: Tls::read(&typed.section(&tls::SECTION))?,
+            federation: Federation::read(&typed.section(&federation::SECTION))?,
             database: Database::read(&typed.section(&database::SECTION))?,
             registration: Registration::read(&typed.section(&registration::SECTION))?,
             passwords: Passwords::read(&typed.section(&passwords::SECTION))?,

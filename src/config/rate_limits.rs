@@ -22,6 +22,8 @@ pub struct RateLimits {
     pub login: Rate,
     /// Registrations, by address.
     pub registration: Rate,
+    /// Requests of other servers, by server.
+    pub federation: Rate,
 }
 
 /// One limit.
@@ -104,9 +106,16 @@ static REGISTRATION: Class = class(
     "10",
 );
 
+static FEDERATION: Class = class(
+    ("federation_per_second", "federation_burst"),
+    "Requests of one other server, or from one address where other servers need not sign.",
+    "100",
+    "1000",
+);
+
 pub(super) static SECTION: Section = Section {
     name: "rate_limits",
-    about: "How often one user, or one address before login, may ask. A request over the limit is answered 429, with the \
+    about: "How often one user, one address before login, or another server may ask. A request over the limit is answered 429, with the \
             time to wait.",
     settings: &[
         &ENABLED,
@@ -120,6 +129,8 @@ pub(super) static SECTION: Section = Section {
         &LOGIN.burst,
         &REGISTRATION.per_second,
         &REGISTRATION.burst,
+        &FEDERATION.per_second,
+        &FEDERATION.burst,
     ],
 };
 
@@ -135,6 +146,7 @@ impl RateLimits {
             send: rate(&SEND)?,
             login: rate(&LOGIN)?,
             registration: rate(&REGISTRATION)?,
+            federation: rate(&FEDERATION)?,
         })
     }
 }

@@ -1,3 +1,105 @@
-//! Talking with other servers: identity and keys now, the rest with federation.
+//! This server among others: its keys and theirs, where they are, requests to them and who sends theirs.
+//!
+//! - [`identity`]: our own signing keys; [`key_ring`]: everybody's keys, fetched and kept
+//! - [`discovery`]: where a server is; [`well_known`], [`dns`] and [`addresses`] are what it asks
+//! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
+//! - [`client`]: typed, signed, bounded requests; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in
 
+pub mod addresses;
+pub mod client;
+pub mod discovery;
+pub mod dns;
+pub mod https;
 pub mod identity;
+pub mod inbound;
+mod key_document;
+mod key_fetch;
+pub mod key_ring;
+mod keys;
+pub mod servers;
+pub mod transport;
+pub mod well_known;
+pub mod x_matrix;
+
+use std::{fmt, sync::Arc};
+
+use ruma::OwnedServerName;
+
+use self::key_fetch::Fetcher;
+pub use self::{
+    client::{Bounds, Client, ClientError},
+    identity::Identity,
+    inbound::{AuthError, Origin},
+    key_ring::Keys,
+    keys::KEYSPACES,
+    servers::Servers,
+    transport::Transport,
+    x_matrix::Signed,
+};
+use crate::{
+    base::{clock::Clock, tasks::Tasks},
+    store::Store,
+};
+
+/// How this server takes part in federation; plain values from the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// With whom.
+    pub servers: Servers,
+    /// Servers that are asked for the keys of others which do not answer.
+    pub notaries: Vec<OwnedServerName>,
+}
+
+/// The handle on other servers. Cheap to clone.
+#[derive(Clone)]
+pub struct Federation(Arc<Inner>);
+
+struct Inner {
+    servers: Servers,
+    client: Client,
+    keys: Keys,
+    clock: Clock,
+}
+
+impl Federation {
+    /// Other servers, as `transport` reaches them.
+    pub fn new(
+        options: Options,
+        identity: Identity,
+        transport: Arc<dyn Transport>,
+        store: &Store,
+        (clock, tasks): (&Clock, &Tasks),
+    ) -> Self {
+        let Options { servers, mut notaries } = options;
+        notaries.retain(|notary| servers.allow(notary));
+        let client = Client::new(identity.clone(), servers.clone(), transport, clock.clone());
+        let fetcher = Fetcher::new(store.clone(), client.clone(), clock.clone(), tasks.clone());
+        let own = (identity, servers.own.clone());
+        let keys = Keys::new(own, notaries, (store.clone(), clock.clone()), fetcher);
+        Self(Arc::new(Inner { servers, client, keys, clock: clock.clone() }))
+    }
+
+    /// With whom this server talks.
+    pub fn servers(&self) -> &Servers {
+        &self.0.servers
+    }
+
+    /// Requests to other servers.
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The keys of all servers.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+}
+
+impl fmt::Debug for Federation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Federation of {}", self.0.servers.own)
+    }
+}
+
+#[cfg(test)]
+mod golden;

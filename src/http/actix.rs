@@ -139,7 +139,7 @@ async fn read_and_dispatch(
     let Ok(method) = Method::from_bytes(request.method().as_str().as_bytes()) else {
         return (site.refuse(&Method::GET, path, peer, Refusal::wrong_method()), false);
     };
-    let read = read_body(&headers, payload, site.body_limit());
+    let read = read_body(&headers, payload, site.body_limit(path));
     let refusal = match tokio::time::timeout(options.body_timeout, read).await {
         Ok(Ok(body)) => {
             let (path, query) = (path.to_owned(), request.uri().query().map(str::to_owned));

@@ -6,12 +6,16 @@ use std::future::Future;
 use ::http::header;
 use ruma::{
     OwnedDeviceId, OwnedUserId,
-    api::auth_scheme::{AccessToken, AccessTokenOptional, AuthScheme, NoAccessToken, NoAuthentication},
+    api::{
+        auth_scheme::{AccessToken, AccessTokenOptional, AuthScheme, NoAccessToken, NoAuthentication},
+        federation::authentication::ServerSignatures,
+    },
 };
 
 use super::{Parts, RateClass, error::Refusal, guests};
 use crate::{
     app::App,
+    federation::{self, Origin, Signed},
     users::{AuthError, Standing, TokenHash},
 };
 
@@ -70,6 +74,10 @@ pub trait Scheme: AuthScheme {
     fn identify(app: &App, parts: &Parts) -> impl Future<Output = Result<Self::Who, Refusal>> + Send;
     /// The user behind it, if there is one.
     fn caller(who: &Self::Who) -> Option<&Caller>;
+    /// Whose budget a request is taken from; `None` for that of its address.
+    fn budget(who: &Self::Who) -> Option<&str> {
+        Self::caller(who).map(|caller| caller.user_id.as_str())
+    }
 }
 
 impl Scheme for AccessToken {
@@ -109,6 +117,36 @@ impl Scheme for NoAccessToken {
     }
     fn caller((): &()) -> Option<&Caller> {
         None
+    }
+}
+
+impl Scheme for ServerSignatures {
+    type Who = Origin;
+    async fn identify(app: &App, parts: &Parts) -> Result<Origin, Refusal> {
+        use federation::AuthError as Error;
+        let headers = parts.headers.get_all(header::AUTHORIZATION).into_iter().map(|header| header.to_str());
+        let headers: Vec<&str> =
+            headers.collect::<Result<_, _>>().map_err(|_| Refusal::unauthorized("not in ASCII"))?;
+        let target = match &parts.query {
+            Some(query) => format!("{}?{query}", parts.path),
+            None => parts.path.clone(),
+        };
+        // A `HEAD` is signed as one, although it is answered like a `GET`.
+        let request = Signed { method: parts.method.as_str(), target: &target, body: &parts.body };
+        let origin = app.federation.authenticate(&headers, request).await.map_err(|error| match error {
+            Error::NotAllowed(_) => Refusal::forbidden(error.to_string()),
+            Error::Body(_) => Refusal::not_json(error.to_string()),
+            Error::Read(error) => Refusal::internal(&error),
+            _ => Refusal::unauthorized(error.to_string()),
+        })?;
+        tracing::Span::current().record("user", origin.as_str());
+        Ok(origin)
+    }
+    fn caller(_: &Origin) -> Option<&Caller> {
+        None
+    }
+    fn budget(origin: &Origin) -> Option<&str> {
+        Some(origin.as_str())
     }
 }
 

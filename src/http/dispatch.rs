@@ -67,9 +67,10 @@ impl Site {
         self.0.limiter.store(Arc::new(Limiter::new(limits)));
     }
 
-    /// The largest body that is taken, in bytes: nobody needs to read more.
-    pub fn body_limit(&self) -> usize {
-        self.0.app.config.limits.client_body
+    /// The largest body that is taken at a path, in bytes: nobody needs to read more.
+    pub fn body_limit(&self, path: &str) -> usize {
+        let limits = &self.0.app.config.limits;
+        if path.starts_with("/_matrix/federation/") { limits.federation_body } else { limits.client_body }
     }
 
     /// Answers a request.
@@ -106,7 +107,7 @@ impl Site {
             Found::BadPath => return (NO_PATTERN, Err(Refusal::invalid_param("The path is not well-formed"))),
         };
         let pattern = &endpoint.pattern;
-        if incoming.body.len() > self.body_limit() {
+        if incoming.body.len() > self.body_limit(&incoming.path) {
             return (pattern, Err(Refusal::too_large("The body is too large")));
         }
         let call = Call {

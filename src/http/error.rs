@@ -94,6 +94,11 @@ impl Refusal {
         Self::custom(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "This endpoint needs an access token")
     }
 
+    /// 401 `M_UNAUTHORIZED`: which server asks is not known.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::custom(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", message)
+    }
+
     /// 401 `M_UNKNOWN_TOKEN`; softly when the device is still there.
     pub fn unknown_token(soft_logout: bool) -> Self {
         Self::custom(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN", "The access token is unknown or has expired")

@@ -37,7 +37,7 @@ pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S:
         caller.may(class, (&call.parts, &call.pattern))?;
     }
     if !by_address {
-        charge(call, class, S::caller(&who))?;
+        charge(call, class, S::budget(&who))?;
     }
     Ok(who)
 }
@@ -61,9 +61,9 @@ impl Reading {
     }
 }
 
-fn charge(call: &Call, class: RateClass, caller: Option<&Caller>) -> Result<(), Refusal> {
-    let checked = match caller {
-        Some(caller) => call.limiter.check(class, caller.user_id.as_str()),
+fn charge(call: &Call, class: RateClass, budget: Option<&str>) -> Result<(), Refusal> {
+    let checked = match budget {
+        Some(budget) => call.limiter.check(class, budget),
         None => call.limiter.check(class, &address_key(call.parts.peer)),
     };
     checked.map_err(Refusal::limit_exceeded)

@@ -31,6 +31,8 @@ pub enum RateClass {
     Login,
     /// New accounts: limited by address.
     Register,
+    /// What other servers ask for: limited by server, or by address where they need not sign.
+    Federation,
     /// Long polls: bounded by themselves.
     Poll,
 }
@@ -57,6 +59,8 @@ pub struct RateLimits {
     pub login: Option<Budget>,
     /// [`RateClass::Register`].
     pub register: Option<Budget>,
+    /// [`RateClass::Federation`].
+    pub federation: Option<Budget>,
 }
 
 /// Keys that a limiter remembers before it forgets those that are at rest.
@@ -68,7 +72,7 @@ const FORGET_EVERY: u32 = 4_096;
 pub struct Limiter {
     hasher: RandomState,
     requests: AtomicU32,
-    classes: [(RateClass, Option<Keyed>); 5],
+    classes: [(RateClass, Option<Keyed>); 6],
 }
 
 type Keyed = RateLimiter<u64, DashMapStateStore<u64>, Ticks, NoOpMiddleware<Nanos>>;
@@ -118,6 +122,7 @@ impl Limiter {
                 (RateClass::Send, limiter(limits.send)),
                 (RateClass::Login, limiter(limits.login)),
                 (RateClass::Register, limiter(limits.register)),
+                (RateClass::Federation, limiter(limits.federation)),
             ],
         }
     }

@@ -60,8 +60,10 @@ impl Sockets {
         let addresses = addresses.collect::<Result<_, std::io::Error>>()?;
         let mut listening = Listening { addresses, servers: Vec::new(), connections };
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let public = self.client.into_iter().chain(self.federation).collect();
-        listening.add(server, server.site(), public, tls, workers)?;
+        listening.add(server, server.site(), self.client, tls, workers)?;
+        if let Some(federation) = server.federation_site() {
+            listening.add(server, federation, self.federation, tls, workers)?;
+        }
         if let Some(socket) = self.metrics {
             listening.add(server, &metrics::site(server.app()), vec![socket], None, 1)?;
         }

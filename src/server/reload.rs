@@ -29,7 +29,7 @@ impl Reload<'_> {
             tracing::error!(%error, "the certificate stays as it was");
         }
         self.log.set_level(&new.log.level);
-        self.server.site().set_limits(running::rate_limits(&new.rate_limits));
+        self.server.set_limits(running::rate_limits(&new.rate_limits));
         let waiting = need_restart(&self.server.app().config, &new);
         tracing::info!("log level, rate limits and certificate were read again");
         if !waiting.is_empty() {
@@ -41,12 +41,13 @@ impl Reload<'_> {
 /// The sections that differ and are read only at start.
 fn need_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let differ = |left: &dyn std::fmt::Debug, right: &dyn std::fmt::Debug| format!("{left:?}") != format!("{right:?}");
-    let sections: [(&str, bool); 12] = [
+    let sections: [(&str, bool); 13] = [
         ("server", differ(&old.server, &new.server)),
         ("well_known", differ(&old.well_known, &new.well_known)),
         ("support", differ(&old.support, &new.support)),
         ("listeners", differ(&old.listeners, &new.listeners)),
         ("tls", old.tls.is_some() != new.tls.is_some()),
+        ("federation", differ(&old.federation, &new.federation)),
         ("database", old.database != new.database),
         ("registration", differ(&old.registration, &new.registration)),
         ("passwords", differ(&old.passwords, &new.passwords)),

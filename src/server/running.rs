@@ -9,7 +9,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
-    event::SigningKey,
+    federation::{self, Federation, Identity, Servers, Transport},
     flows::tell_rooms,
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
@@ -28,8 +28,10 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// The store.
     pub store: Store,
-    /// The server's own key.
-    pub key: Arc<SigningKey>,
+    /// The server's own keys.
+    pub identity: Identity,
+    /// How it reaches other servers.
+    pub transport: Arc<dyn Transport>,
     /// Where the time comes from.
     pub clock: Clock,
     /// Where randomness comes from.
@@ -39,6 +41,8 @@ pub struct Parts {
 /// A server that runs, without sockets.
 pub struct Server {
     site: Site,
+    /// What other servers ask for, if that has listeners of its own.
+    federation: Option<Site>,
 }
 
 impl Server {
@@ -47,9 +51,32 @@ impl Server {
         let limits = rate_limits(&parts.config.rate_limits);
         let app = wire(parts);
         start_tasks(&app);
+        let (is_federating, apart) = (app.config.federation.enabled, !app.config.listeners.federation.is_empty());
         let mut routes = Routes::default();
-        self::routes(&mut routes);
-        Self { site: Site::new(app, routes, limits) }
+        api::client_routes(&mut routes);
+        if is_federating && !apart {
+            api::federation::routes(&mut routes);
+        }
+        let site = Site::new(app.clone(), routes, limits);
+        let federation = (is_federating && apart).then(|| {
+            let mut routes = Routes::default();
+            api::federation_listener_routes(&mut routes);
+            Site::new(app, routes, limits)
+        });
+        Self { site, federation }
+    }
+
+    /// What answers requests of other servers, if that is not the same.
+    pub fn federation_site(&self) -> Option<&Site> {
+        self.federation.as_ref()
+    }
+
+    /// Replaces the rate limits.
+    pub fn set_limits(&self, limits: RateLimits) {
+        self.site.set_limits(limits);
+        if let Some(federation) = &self.federation {
+            federation.set_limits(limits);
+        }
     }
 
     /// What answers requests.
@@ -76,13 +103,14 @@ impl Server {
     }
 }
 
-/// All endpoints for clients and administrators.
+/// All endpoints: for clients, administrators and other servers.
 pub fn routes(routes: &mut Routes) {
-    api::routes(routes);
+    api::client_routes(routes);
+    api::federation::routes(routes);
 }
 
 fn wire(parts: Parts) -> App {
-    let Parts { config, store, key, clock, random } = parts;
+    let Parts { config, store, identity, transport, clock, random } = parts;
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
     let tasks = Tasks::new(tokio::runtime::Handle::current(), shutdown.clone(), metrics.clone());
     let server_name = config.server.name.clone();
@@ -90,11 +118,12 @@ fn wire(parts: Parts) -> App {
         Users::new(store.clone(), clock.clone(), random.clone(), server_name.clone(), open::user_options(&config));
     let settings = graph::Settings {
         server_name: server_name.clone(),
-        key,
+        key: Arc::clone(&identity.active),
         cache_bytes: open::graph_cache(&config),
         keep_redacted: KEEP_REDACTED,
     };
     let graph = Graph::new(&store, &tasks, &clock, &random, settings);
+    let federation = Federation::new(federation_options(&config), identity, transport, &store, (&clock, &tasks));
     let typing = Typing::new(clock.clone());
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
     let sync = Sync::new((&store, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
@@ -111,6 +140,7 @@ fn wire(parts: Parts) -> App {
         graph,
         rooms,
         typing,
+        federation,
         sync,
     })
 }
@@ -135,6 +165,19 @@ fn start_tasks(app: &App) {
     });
 }
 
+fn federation_options(config: &Config) -> federation::Options {
+    let options = &config.federation;
+    federation::Options {
+        servers: Servers {
+            own: config.server.name.clone(),
+            enabled: options.enabled,
+            allowed: options.allowed_servers.clone(),
+            denied: options.denied_servers.clone(),
+        },
+        notaries: options.trusted_notaries.clone(),
+    }
+}
+
 /// The rate limits of the configuration.
 pub(super) fn rate_limits(limits: &config::RateLimits) -> RateLimits {
     if !limits.enabled {
@@ -147,5 +190,6 @@ pub(super) fn rate_limits(limits: &config::RateLimits) -> RateLimits {
         send: budget(limits.send),
         login: budget(limits.login),
         register: budget(limits.registration),
+        federation: budget(limits.federation),
     }
 }

@@ -13,6 +13,7 @@ mod client;
 mod crash;
 mod documentation;
 mod event;
+mod federation;
 mod golden;
 mod graph;
 mod harness;

@@ -14,7 +14,7 @@ mod members;
 mod membership;
 mod messages;
 mod not_offered;
-mod profile;
+pub(super) mod profile;
 mod push_rules;
 pub(super) mod raw;
 mod receipts;
@@ -26,7 +26,7 @@ mod state;
 mod sync;
 mod uia;
 mod versions;
-mod well_known;
+pub(super) mod well_known;
 
 use crate::http::Routes;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::http::Method;
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::{Value, value::RawValue};
 
 use super::raw;
@@ -42,7 +42,8 @@ async fn get_profile_field(app: App, request: RawRequest) -> Result<Json, Refusa
     Ok(Json::text(object(&BTreeMap::from([(field.to_owned(), value)]))))
 }
 
-fn object(fields: &BTreeMap<String, String>) -> String {
+/// The fields as a JSON object.
+pub(in crate::api) fn object(fields: &BTreeMap<String, String>) -> String {
     let fields = fields.iter().map(|(field, value)| format!("{}:{value}", Value::from(field.as_str())));
     format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
@@ -51,6 +52,11 @@ fn object(fields: &BTreeMap<String, String>) -> String {
 async fn read(app: &App, request: &RawRequest) -> Result<Profile, Refusal> {
     let user_id = UserId::parse(request.arg("user_id")?);
     let user_id = user_id.map_err(|_| Refusal::invalid_param("this is no user id"))?;
+    of_local(app, user_id).await
+}
+
+/// The profile of a user of this server who exists.
+pub(in crate::api) async fn of_local(app: &App, user_id: OwnedUserId) -> Result<Profile, Refusal> {
     let profile = app.users.read(move |view| {
         let exists = accounts::get(view, &user_id)?.is_some_and(|account| !account.deactivated);
         exists.then(|| profile::get(view, &user_id)).transpose()

@@ -9,7 +9,7 @@ use crate::{
     http::{Json, RateClass, RawRequest, Refusal, Routes},
 };
 
-pub(super) fn routes(routes: &mut Routes) {
+pub(in crate::api) fn routes(routes: &mut Routes) {
     routes.raw(Method::GET, "/.well-known/matrix/client", RateClass::Light, get_client);
     routes.raw(Method::GET, "/.well-known/matrix/server", RateClass::Light, get_server);
     routes.raw(Method::GET, "/.well-known/matrix/support", RateClass::Light, get_support);

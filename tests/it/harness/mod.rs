@@ -4,6 +4,8 @@
 //! JSON, so that a test can also send what no well-behaved client would. At its end a server is checked: nothing in its
 //! store may be out of joint, whatever the test did.
 
+mod network;
+
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -14,6 +16,7 @@ use myelin::{
     catalogue,
     config::Config,
     event::SigningKey,
+    federation::{Identity, Transport},
     http::{Incoming, Outgoing, Site},
     server::{Parts, Server},
     store::{
@@ -26,6 +29,8 @@ use myelin::{
 };
 use serde_json::{Value, json};
 
+pub use self::network::{Network, Peer, reply};
+
 /// When tests begin, in ms since the Unix epoch.
 pub const START: u64 = 1_800_000_000_000;
 
@@ -36,6 +41,8 @@ pub struct TestServer {
     wire: Faulty<Memory>,
     config: Arc<Config>,
     seed: u64,
+    /// How it reaches others; over sockets without one.
+    network: Option<Network>,
     server: Server,
 }
 
@@ -52,24 +59,50 @@ impl TestServer {
 
     /// The same, with what no configuration file may say.
     pub fn adjusted(toml: &str, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::read(&format!("[server]\nname = \"localhost\"\n{toml}"), []).unwrap();
+        Self::named("localhost", toml, Some(Network::default()), adjust)
+    }
+
+    /// The same under another name, in a network where others reach it.
+    pub fn in_network(network: &Network, name: &str, toml: &str) -> Self {
+        Self::named(name, toml, Some(network.clone()), |_| {})
+    }
+
+    /// The same under another name, on the internet. Others reach it once it listens.
+    pub fn on_sockets(name: &str, toml: &str) -> Self {
+        Self::named(name, toml, None, |_| {})
+    }
+
+    fn named(name: &str, toml: &str, network: Option<Network>, adjust: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::read(&format!("[server]\nname = \"{name}\"\n{toml}"), []).unwrap();
         config.rate_limits.enabled &= toml.contains("[rate_limits]");
         (config.passwords.memory_kib, config.passwords.iterations) = (8, 1);
         adjust(&mut config);
-        Self::over(Memory::new(), Arc::new(config), 1)
+        Self::over(Memory::new(), Arc::new(config), 1, network)
     }
 
-    fn over(disk: Memory, config: Arc<Config>, seed: u64) -> Self {
-        let key = SigningKey::from_seed(&[7; 32], "a_test", &config.server.name).unwrap();
+    fn over(disk: Memory, config: Arc<Config>, seed: u64, network: Option<Network>) -> Self {
+        let name = &config.server.name;
+        let secret = blake3::hash(name.as_bytes());
+        let key = SigningKey::from_seed(secret.as_bytes(), "a_test", name).unwrap();
+        let (clock, random) = (Clock::starting_at(START), Random::seeded(seed));
+        let transport: Arc<dyn Transport> = match &network {
+            Some(network) => Arc::new(network.clone()),
+            None => Arc::new(myelin::server::internet(&config, &clock, &random).unwrap()),
+        };
         let wire = Faulty::new(disk.clone());
         let parts = Parts {
             config: Arc::clone(&config),
             store: Store::open(wire.clone()),
-            key: Arc::new(key),
-            clock: Clock::starting_at(START),
-            random: Random::seeded(seed),
+            identity: Identity { active: Arc::new(key), old: Arc::default() },
+            transport,
+            clock,
+            random,
         };
-        Self { disk, wire, config, seed, server: Server::start(parts) }
+        let server = Server::start(parts);
+        if let Some(network) = &network {
+            network.attach(&config.server.name, server.federation_site().unwrap_or(server.site()));
+        }
+        Self { disk, wire, config, seed, network, server }
     }
 
     /// Stops the server, and starts another one over the same disk.
@@ -81,7 +114,7 @@ impl TestServer {
     /// The same data in a new process, without anything that the old one did at its end.
     pub fn crash(self) -> Self {
         self.server.app().shutdown.trigger();
-        Self::over(self.disk.clone(), Arc::clone(&self.config), self.seed + 1)
+        Self::over(self.disk.clone(), Arc::clone(&self.config), self.seed + 1, self.network.clone())
     }
 
     /// After `good` more writes the disk fails like this, and takes no more.
@@ -194,7 +227,7 @@ pub struct Request<'a> {
     peer: IpAddr,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// With an access token.
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
@@ -220,6 +253,12 @@ impl Request<'_> {
     /// With any body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
+        self
+    }
+
+    /// To another site of the server.
+    pub fn through(mut self, site: &'a Site) -> Self {
+        self.site = site;
         self
     }
 

@@ -1,0 +1,7 @@
+//! Tests of federation.
+
+mod discovery;
+mod https;
+mod inbound;
+mod keys;
+mod servers;

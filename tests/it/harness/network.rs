@@ -1,0 +1,182 @@
+//! Several servers that reach each other without sockets, and peers whose answers a test writes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use myelin::{
+    event::SigningKey,
+    federation::{
+        Transport,
+        discovery::{DiscoveryError, LookupError},
+        transport::{Outbound, Reply, TransportError},
+    },
+    http::{Incoming, Site},
+};
+use ruma::{
+    OwnedServerName, ServerName,
+    api::federation::authentication::{XMatrix, XMatrixSigningInput},
+    signatures::Ed25519KeyPair,
+};
+use serde_json::{Value, json};
+
+use super::{Answer, Request, TestServer};
+
+/// What a peer of a test answers.
+type Script = Arc<dyn Fn(&Outbound) -> Result<Reply, TransportError> + Send + Sync>;
+
+/// A network. Cheap to clone. Hosts that nobody made are unknown, but for those in `.silent`, which never answer.
+#[derive(Clone, Default)]
+pub struct Network(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    sites: HashMap<OwnedServerName, Site>,
+    scripts: HashMap<OwnedServerName, Script>,
+    log: Vec<String>,
+}
+
+impl Network {
+    /// A server's site, from now on.
+    pub fn attach(&self, name: &ServerName, site: &Site) {
+        self.0.lock().unwrap().sites.insert(name.to_owned(), site.clone());
+    }
+
+    /// A peer that answers like this.
+    pub fn script(
+        &self,
+        name: &str,
+        script: impl Fn(&Outbound) -> Result<Reply, TransportError> + Send + Sync + 'static,
+    ) {
+        self.0.lock().unwrap().scripts.insert(name.try_into().unwrap(), Arc::new(script));
+    }
+
+    /// What was sent since the last call: `a.b GET /…`, in order.
+    pub fn sent(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().log)
+    }
+}
+
+/// A JSON answer.
+pub fn reply(status: u16, body: &Value) -> Result<Reply, TransportError> {
+    let json = HeaderValue::from_static("application/json");
+    Ok(Reply {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: HeaderMap::from_iter([(header::CONTENT_TYPE, json)]),
+        body: body.to_string().into(),
+    })
+}
+
+impl Transport for Network {
+    fn send(&self, request: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        let (site, script) = {
+            let mut inner = self.0.lock().unwrap();
+            let destination = &request.destination;
+            let (site, script) = (inner.sites.get(destination).cloned(), inner.scripts.get(destination).cloned());
+            inner.log.push(format!("{destination} {} {}", request.method, request.target));
+            (site, script)
+        };
+        async move {
+            match (site, script) {
+                (_, Some(script)) => script(&request),
+                (Some(site), None) => Ok(dispatch(&site, request).await),
+                (None, None) if request.destination.host().ends_with(".silent") => std::future::pending().await,
+                (None, None) => {
+                    let host = request.destination.host().to_owned();
+                    Err(DiscoveryError::Lookup { host, error: LookupError::NotFound }.into())
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn dispatch(site: &Site, request: Outbound) -> Reply {
+    let mut headers = HeaderMap::new();
+    let authorization = request.authorization.map(|header| HeaderValue::from_str(&header).unwrap());
+    headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
+    let (path, query) = match request.target.split_once('?') {
+        Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
+        None => (request.target, None),
+    };
+    let peer = [192, 0, 2, 1].into();
+    let incoming = Incoming { method: request.method, path, query, headers, body: request.body, peer };
+    let answer = site.dispatch(incoming).await;
+    Reply { status: answer.status, headers: answer.headers, body: answer.body }
+}
+
+/// A server that is no server: it has a name and a key, and signs what a test wants it to, by ruma's implementation.
+pub struct Peer {
+    pub name: OwnedServerName,
+    seed: [u8; 32],
+    version: String,
+}
+
+impl Peer {
+    /// A peer with a key `ed25519:VERSION` of this seed.
+    pub fn new(name: &str, seed: u8, version: &str) -> Self {
+        Self { name: name.try_into().unwrap(), seed: [seed; 32], version: version.to_owned() }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> SigningKey {
+        SigningKey::from_seed(&self.seed, &self.version, &self.name).unwrap()
+    }
+
+    /// A document of its key, signed, that is valid until then; changed by the test before it is signed.
+    pub fn document(&self, valid_until: u64, change: impl Fn(&mut Value)) -> Value {
+        let public = ruma::serde::Base64::<ruma::serde::base64::Standard, _>::new(self.key().public_key()).encode();
+        let mut document = json!({
+            "server_name": self.name,
+            "valid_until_ts": valid_until,
+            "verify_keys": {self.key().key_id(): {"key": public}},
+            "old_verify_keys": {},
+        });
+        change(&mut document);
+        self.sign(document)
+    }
+
+    /// Any object, signed.
+    pub fn sign(&self, value: Value) -> Value {
+        let mut object = myelin::event::json::parse(value.to_string().as_bytes()).unwrap();
+        self.key().sign_json(&mut object).unwrap();
+        serde_json::to_value(object).unwrap()
+    }
+
+    /// Publishes its key in a network.
+    pub fn publish(&self, network: &Network, valid_until: u64) {
+        let document = self.document(valid_until, |_| ());
+        network.script(self.name.as_str(), move |_| reply(200, &document));
+    }
+
+    /// The `Authorization` header of a request to a server.
+    pub fn header(&self, destination: &str, method: &str, target: &str, body: &str) -> String {
+        let request = http::Request::builder().method(method).uri(target).body(body.as_bytes()).unwrap();
+        let pair = Ed25519KeyPair::from_der(&pkcs8(&self.seed), self.version.clone()).unwrap();
+        let input = XMatrixSigningInput::new(self.name.clone(), destination.try_into().unwrap(), &pair);
+        XMatrix::sign_http_request(&request, input).unwrap().to_string()
+    }
+
+    /// A signed `GET` to a server.
+    pub async fn get(&self, server: &TestServer, target: &str) -> Answer {
+        let header = self.header(server.app().server_name.as_str(), "GET", target, "");
+        server.request(http::Method::GET, target).header("authorization", &header).send().await
+    }
+}
+
+/// An Ed25519 seed as a PKCS#8 document (RFC 8410).
+fn pkcs8(seed: &[u8; 32]) -> Vec<u8> {
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    [&head[..], seed].concat()
+}
+
+impl Request<'_> {
+    /// With one more header of a name that is there already.
+    pub fn and_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(name, HeaderValue::from_str(value).unwrap());
+        self
+    }
+}
