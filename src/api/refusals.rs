@@ -314,7 +314,10 @@ impl From<SyncError> for Refusal {
     fn from(error: SyncError) -> Self {
         match error {
             SyncError::BadToken => Self::invalid_param(error.to_string()),
+            SyncError::Ended { soft_logout } => Self::unknown_token(soft_logout),
+            SyncError::Locked => Self::user_locked(),
             SyncError::Read(error) => error.into(),
+            SyncError::Commit(error) => error.into(),
         }
     }
 }

@@ -126,7 +126,7 @@ fn wire(parts: Parts) -> App {
     let federation = Federation::new(federation_options(&config), identity, transport, &store, (&clock, &tasks));
     let typing = Typing::new(clock.clone());
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
-    let sync = Sync::new((&store, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
+    let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
         server_name,
         config,

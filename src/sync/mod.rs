@@ -32,7 +32,8 @@ use crate::{
         log::{Stream, Subject},
     },
     rooms::{content, sync_token::BadToken},
-    store::{Published, ReadError, Store},
+    store::{CommitError, Published, ReadError, Store},
+    users::Users,
 };
 
 /// Why a sync was not answered.
@@ -41,9 +42,21 @@ pub enum SyncError {
     /// `since` is not a token of this server, or ahead of it.
     #[error("`since` is not a token of this server")]
     BadToken,
+    /// The session by which it was asked has ended meanwhile.
+    #[error("the session has ended")]
+    Ended {
+        /// The device still exists: it has another token now.
+        soft_logout: bool,
+    },
+    /// The account was locked meanwhile.
+    #[error("this account is locked")]
+    Locked,
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 impl From<BadToken> for SyncError {
@@ -58,6 +71,7 @@ pub struct Sync(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    users: Users,
     reader: Reader,
     recents: Arc<Recents>,
     typing: Typing,
@@ -72,9 +86,10 @@ struct Inner {
 }
 
 impl Sync {
-    /// Follows what `store` commits and what `typing` counts from now on.
+    /// Follows what `store` commits and what `typing` counts from now on. `users` does so already: who is woken because
+    /// their session ended must find it ended.
     pub fn new(
-        (store, graph, typing): (&Store, &Graph, &Typing),
+        (store, users, graph, typing): (&Store, &Users, &Graph, &Typing),
         (clock, random): (&Clock, &Random),
         (tasks, shutdown): (&Tasks, &Shutdown),
     ) -> Self {
@@ -87,6 +102,7 @@ impl Sync {
         typing.on_change(move |room| listener.touch_typing(room));
         Self(Arc::new(Inner {
             store: store.clone(),
+            users: users.clone(),
             reader: graph.reader().clone(),
             recents: Arc::default(),
             typing: typing.clone(),

@@ -152,7 +152,11 @@ impl Users {
     /// Who asks with this token. `Locked` and `Suspended` sessions are given out: what they may do depends on the
     /// request.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Session>, AuthError> {
-        let hash = TokenHash::of(token);
+        self.session(TokenHash::of(token)).await
+    }
+
+    /// [`Users::authenticate`] again, for whoever has waited since.
+    pub async fn session(&self, hash: TokenHash) -> Result<Arc<Session>, AuthError> {
         let session = match self.sessions.get(hash) {
             Some(session) => session,
             None => self.read_session(hash).await?,

@@ -30,6 +30,7 @@ async fn sync(app: App, caller: Caller, request: RawRequest) -> Result<Json, Ref
     let request = SyncRequest {
         user_id: caller.user_id,
         device_id: caller.device_id,
+        token: caller.token,
         since: request.query_value("since").filter(|since| !since.is_empty()),
         filter,
         full_state: switch(&request, "full_state")?,

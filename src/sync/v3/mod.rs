@@ -26,7 +26,8 @@ use crate::{
         filter::Filter,
         sync_token::{Kind, SyncToken},
     },
-    store::{Position, ReadError},
+    store::{Position, ReadError, View},
+    users::{self, AuthError, TokenHash},
 };
 
 /// How long a token that is ahead of this process is waited for.
@@ -39,6 +40,8 @@ pub struct SyncRequest {
     pub user_id: OwnedUserId,
     /// On which device.
     pub device_id: Option<OwnedDeviceId>,
+    /// By which token: nothing is delivered once it is not accepted any more.
+    pub token: TokenHash,
     /// Since when: a `next_batch` of an earlier answer.
     pub since: Option<String>,
     /// What is wanted.
@@ -62,7 +65,7 @@ impl Sync {
     /// is up. The answer is the JSON of the response.
     ///
     /// # Errors
-    /// When `since` is no token of this server, or the store cannot read.
+    /// When `since` is no token of this server, the session ends while it waits, or the store cannot read.
     pub async fn v3(&self, request: SyncRequest) -> Result<Vec<u8>, SyncError> {
         let deadline = self.0.clock.instant() + request.timeout;
         let request = Arc::new(request);
@@ -76,6 +79,7 @@ impl Sync {
             let mut touched = std::pin::pin!(touched);
             touched.as_mut().enable();
             let answer = self.look(&request, since, &subscriber).await?;
+            self.still_may(&request).await?;
             let waits = since.is_some() && !request.full_state && answer.reply.is_empty();
             if !waits || self.0.clock.instant() >= deadline || self.0.shutdown.is_triggered() {
                 return Ok(self.finish(&request, answer));
@@ -85,6 +89,28 @@ impl Sync {
                 () = tokio::time::sleep_until(deadline) => {}
                 () = self.0.shutdown.wait() => {}
             }
+        }
+    }
+
+    /// The session may have ended, or the account been locked, since the request came.
+    async fn still_may(&self, request: &SyncRequest) -> Result<(), SyncError> {
+        match self.0.users.session(request.token).await {
+            Ok(session) if session.standing == users::Standing::Locked => Err(SyncError::Locked),
+            Ok(_) => Ok(()),
+            // A token that was replaced is as unknown as one that was revoked, but its device lives on with the new one.
+            Err(AuthError::UnknownToken { soft_logout }) => {
+                let lives_on = match &request.device_id {
+                    Some(device_id) => {
+                        let (user_id, device_id) = (request.user_id.clone(), device_id.clone());
+                        let device = move |view: &View<'_>| users::devices::get(view, &user_id, &device_id);
+                        self.0.store.read(device).await?.is_some()
+                    }
+                    None => false,
+                };
+                Err(SyncError::Ended { soft_logout: soft_logout || lives_on })
+            }
+            Err(AuthError::Read(error)) => Err(error.into()),
+            Err(AuthError::Commit(error)) => Err(error.into()),
         }
     }
 
@@ -179,6 +205,6 @@ impl Sync {
 }
 
 /// The rules of a user, prepared.
-fn matcher(view: &crate::store::View<'_>, user_id: &UserId) -> Result<Matcher, ReadError> {
+fn matcher(view: &View<'_>, user_id: &UserId) -> Result<Matcher, ReadError> {
     Ok(Matcher::new(&push::rules::read(view, user_id)?))
 }

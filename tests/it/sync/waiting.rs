@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use myelin::flows::account;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{create_room, invite, join, public_room, say, since, sync, texts, token, wait};
-use crate::harness::TestServer;
+use crate::harness::{Answer, TestServer, TestUser};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_wakes_who_waits() {
@@ -185,4 +186,63 @@ async fn a_sync_waits_for_an_answer_that_cannot_be_sent_no_longer_than_a_moment(
     let began = Instant::now();
     assert_eq!(texts(&wait(&server, &alice, &first).await["rooms"]["join"][&room]), ["own"]);
     assert_eq!(began.elapsed(), Duration::from_secs(1));
+}
+
+/// What a waiting sync of bob's answers when `end` happens meanwhile, and then something is said.
+async fn after_its_end(
+    server: &TestServer,
+    (alice, bob): (&TestUser, &TestUser),
+    end: impl AsyncFnOnce(&TestServer),
+) -> (Answer, Duration) {
+    let room = public_room(server, alice).await;
+    join(server, bob, &room).await;
+    let first = sync(server, bob, "").await;
+    let began = Instant::now();
+    let waiting = async {
+        let target = format!("/v3/sync?timeout=30000&since={}", token(&first));
+        (server.get(&target).by(bob).send().await, began.elapsed())
+    };
+    let acting = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        end(server).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        say(server, alice, &room, "not for the thief").await;
+    };
+    tokio::join!(waiting, acting).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_ends_with_its_session() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let logout = async |server: &TestServer| {
+        server.post("/v3/logout/all").by(&bob).json(&json!({})).send().await.ok();
+    };
+    let (answer, took) = after_its_end(&server, (&alice, &bob), logout).await;
+    answer.refused(401, "M_UNKNOWN_TOKEN");
+    assert_eq!(answer.json["soft_logout"], false);
+    assert_eq!(took.as_secs(), 3, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_ends_when_its_user_is_deactivated_or_locked() {
+    let server = TestServer::start();
+    let (alice, bob, carol) = (
+        server.register_user("alice").await,
+        server.register_user("bob").await,
+        server.register_user("carol").await,
+    );
+    let user_id = |user: &TestUser| ruma::UserId::parse(user.user_id.to_string()).unwrap();
+    let deactivate = async |server: &TestServer| {
+        account::deactivate(&server.app().users, user_id(&bob), None).await.unwrap();
+    };
+    let (answer, took) = after_its_end(&server, (&alice, &bob), deactivate).await;
+    answer.refused(401, "M_UNKNOWN_TOKEN");
+    assert_eq!(took.as_secs(), 3, "at once");
+    let lock = async |server: &TestServer| {
+        account::set_locked(&server.app().users, user_id(&carol), true).await.unwrap();
+    };
+    let (answer, took) = after_its_end(&server, (&alice, &carol), lock).await;
+    answer.refused(401, "M_USER_LOCKED");
+    assert_eq!(took.as_secs(), 3, "at once");
 }
