@@ -229,7 +229,7 @@ async fn a_sync_ends_when_its_user_is_deactivated_or_locked() {
     let server = TestServer::start();
     let (alice, bob, carol) =
         (server.register_user("alice").await, server.register_user("bob").await, server.register_user("carol").await);
-    let user_id = |user: &TestUser| ruma::UserId::parse(user.user_id.to_string()).unwrap();
+    let user_id = |user: &TestUser| ruma::UserId::parse(&*user.user_id).unwrap();
     let deactivate = async |server: &TestServer| {
         account::deactivate(&server.app().users, user_id(&bob), None).await.unwrap();
     };
