@@ -4,4 +4,5 @@ mod discovery;
 mod https;
 mod inbound;
 mod keys;
+mod rotation;
 mod servers;
