@@ -30,10 +30,10 @@ static ACCESS_TOKEN_LIFETIME: Setting<Duration> = Setting {
 static MOST_DEVICES: Setting<usize> = Setting {
     key: "most_devices",
     about: "The most devices that one user may have.",
-    allowed: "a whole number from 1 to 10000",
+    allowed: "a whole number from 1 to 1000",
     presence: Presence::Default("500"),
     secret: false,
-    read: |value| value.whole_in(1..=10_000),
+    read: |value| value.whole_in(1..=1_000),
 };
 
 pub(super) static SECTION: Section =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
 
-use super::logout::end_all_sessions;
+use super::logout::{Left, end_all_sessions, end_rest};
 use crate::{
     store::{Batch, CommitError, ReadError, View},
     users::{Account, PasswordError, Users, accounts, changes, uia::Passed},
@@ -37,31 +37,36 @@ pub async fn change_password(
     passed: Passed,
 ) -> Result<(), AccountError> {
     let hash = users.hash_password(password).await?;
-    let passed = Arc::new(passed);
+    let (passed, owner, stays) = (Arc::new(passed), user_id.clone(), kept.clone());
     let set = move |view: &View<'_>, batch: &mut Batch| {
         passed.consume(batch);
-        edit(view, batch, &user_id, |account| account.password_hash = Some(hash.clone()))?;
-        if log_out_others {
-            end_all_sessions(view, batch, &user_id, kept.as_deref())?;
-        }
-        Ok(())
+        edit(view, batch, &owner, |account| account.password_hash = Some(hash.clone()))?;
+        let left = log_out_others.then(|| end_all_sessions(view, batch, &owner, stays.as_deref())).transpose()?;
+        Ok::<_, AccountError>(left.unwrap_or(Left::Nothing))
     };
-    users.change(set).await
+    match users.change(set).await? {
+        Left::Nothing => Ok(()),
+        Left::More => end_rest(users, &user_id, kept).await,
+    }
 }
 
 /// Ends an account for ever: no password, no devices; the user id stays taken.
 pub async fn deactivate(users: &Users, user_id: OwnedUserId, passed: Option<Passed>) -> Result<(), AccountError> {
-    let passed = Arc::new(passed);
+    let (passed, owner) = (Arc::new(passed), user_id.clone());
     let end = move |view: &View<'_>, batch: &mut Batch| {
         if let Some(passed) = &*passed {
             passed.consume(batch);
         }
-        edit(view, batch, &user_id, |account| {
+        edit(view, batch, &owner, |account| {
             (account.password_hash, account.admin, account.deactivated) = (None, false, true);
         })?;
-        Ok(end_all_sessions(view, batch, &user_id, None)?)
+        Ok::<_, AccountError>(end_all_sessions(view, batch, &owner, None)?)
     };
-    users.change(end).await
+    match users.change(end).await? {
+        Left::Nothing => Ok(()),
+        // The account has ended with this commit, and its tokens with it; what is left are rows.
+        Left::More => end_rest(users, &user_id, None).await,
+    }
 }
 
 /// Locks or unlocks an account. Its sessions stay, and may do nothing meanwhile.

@@ -10,6 +10,7 @@ use ruma::{
 use super::room_error::RoomError;
 use crate::{
     app::App,
+    base::clock::UnixMillis,
     event::{
         Pdu,
         power::{Action, PowerLevels},
@@ -34,6 +35,8 @@ pub struct Sender {
     pub user_id: OwnedUserId,
     /// The device that the access token belongs to.
     pub device_id: Option<OwnedDeviceId>,
+    /// When that device was made.
+    pub device_created_at: UnixMillis,
     /// An administrator of this server.
     pub is_admin: bool,
     /// A guest.
@@ -73,8 +76,8 @@ impl Message {
 /// A request that may be repeated: its transaction id, and the endpoint that it belongs to.
 #[derive(Clone, Debug)]
 pub struct Transaction {
-    /// The endpoint, by method and path (without the transaction id).
-    pub endpoint: String,
+    /// The endpoint, the room, and what is sent there: what the path says besides the transaction id.
+    pub endpoint: [String; 3],
     /// The transaction id.
     pub txn_id: String,
 }
@@ -93,8 +96,9 @@ pub async fn send(
     transaction: Transaction,
 ) -> Result<OwnedEventId, RoomError> {
     // Without a device (nobody but application services have none) the transaction belongs to the user.
-    let device_id = sender.device_id.clone().unwrap_or_else(|| "".into());
-    let key = TxnKey::new(&sender.user_id, &device_id, &transaction.endpoint, &transaction.txn_id);
+    let device = sender.device_id.as_deref().map(|device_id| (device_id, sender.device_created_at));
+    let [endpoint, room, target] = &transaction.endpoint;
+    let key = TxnKey::new(&sender.user_id, device, &[endpoint, room, target, &transaction.txn_id]);
     for _ in 0..TRIES {
         let (checked, whose, id, wanted) = (key.clone(), sender.clone(), room_id.clone(), message.clone());
         let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &checked, (&whose, &id, &wanted));

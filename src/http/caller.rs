@@ -15,6 +15,7 @@ use ruma::{
 use super::{Parts, RateClass, error::Refusal, guests};
 use crate::{
     app::App,
+    base::clock::UnixMillis,
     federation::{self, Origin, Signed},
     users::{AuthError, Standing, TokenHash},
 };
@@ -26,6 +27,8 @@ pub struct Caller {
     pub user_id: OwnedUserId,
     /// The device that the token belongs to.
     pub device_id: Option<OwnedDeviceId>,
+    /// When that device was made.
+    pub device_created_at: UnixMillis,
     /// What kind of user.
     pub kind: CallerKind,
     /// The token, as the store knows it.
@@ -50,7 +53,7 @@ impl Caller {
     /// for them; a locked account may only end its sessions.
     pub(super) fn may(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
         match self.standing {
-            Standing::Locked if !ends_sessions(&parts.path) => return Err(Refusal::user_locked()),
+            Standing::Locked if !ends_sessions(pattern) => return Err(Refusal::user_locked()),
             Standing::Suspended if class == RateClass::Send => return Err(Refusal::user_suspended()),
             Standing::Good | Standing::Locked | Standing::Suspended => {}
         }
@@ -61,9 +64,15 @@ impl Caller {
     }
 }
 
+/// What stands in the pattern of an endpoint behind `/_matrix/client/` and the version. The pattern, because it is ours:
+/// in a path the last segments may be anything that a client has chosen.
+fn endpoint(pattern: &str) -> Option<&str> {
+    pattern.strip_prefix("/_matrix/client/")?.split_once('/').map(|(_, endpoint)| endpoint)
+}
+
 /// Client-server API, "Account locking": these two work all the same.
-fn ends_sessions(path: &str) -> bool {
-    path.ends_with("/logout") || path.ends_with("/logout/all")
+fn ends_sessions(pattern: &str) -> bool {
+    matches!(endpoint(pattern), Some("logout" | "logout/all"))
 }
 
 /// What an authentication scheme makes of a request.
@@ -162,6 +171,7 @@ async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
     Ok(Some(Caller {
         user_id: session.user_id.clone(),
         device_id: Some(session.device_id.clone()),
+        device_created_at: session.device_created_at,
         kind: if session.is_guest { CallerKind::Guest } else { CallerKind::User },
         token: session.token,
         is_admin: session.is_admin,

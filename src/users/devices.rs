@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{
     changes,
-    keys::{DEVICE, SEEN, TXN, fits},
+    keys::{DEVICE, SEEN, fits},
     tokens,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub enum DeviceError {
 pub struct Device {
     /// How its user calls it.
     pub display_name: Option<String>,
-    /// When it first logged in.
+    /// When it first logged in; tells it from an earlier device of the same id.
     pub created_at: UnixMillis,
     /// Counts the logins and refreshes, so that of two changes to its tokens at once one starts again.
     pub generation: u32,
@@ -126,7 +126,7 @@ pub(super) fn bump(view: &View<'_>, batch: &mut Batch, key: (&str, &str)) -> Res
     Ok(true)
 }
 
-/// Renames a device.
+/// Renames a device; without a name it stays as it is (client-server API, `PUT /devices/{deviceId}`).
 pub fn rename(
     view: &View<'_>,
     batch: &mut Batch,
@@ -137,6 +137,9 @@ pub fn rename(
         return Err(DeviceError::BadDisplayName);
     }
     let old = get(view, user_id, device_id)?.ok_or(DeviceError::NotFound)?;
+    if display_name.is_none() {
+        return Ok(());
+    }
     let key = (user_id.as_str(), device_id.as_str());
     batch.assert_is(&DEVICE, &key, &old);
     batch.put(&DEVICE, &key, &Device { display_name, ..old });
@@ -144,8 +147,10 @@ pub fn rename(
     Ok(())
 }
 
-/// Deletes a device with all that belongs to it here: its tokens, its transaction ids, when it was seen. Returns
-/// whether there was such a device.
+/// Deletes a device with its tokens, and when it was seen. Returns whether there was such a device.
+///
+/// Its transaction ids stay until they are swept: a client decides how many there are, and no number of them may keep a
+/// device from ending. A later device of the same id does not meet them (see [`super::txn::TxnKey`]).
 pub fn delete(view: &View<'_>, batch: &mut Batch, user_id: &UserId, device_id: &DeviceId) -> Result<bool, ReadError> {
     let key = (user_id.as_str(), device_id.as_str());
     let Some(device) = get(view, user_id, device_id)? else { return Ok(false) };
@@ -153,6 +158,5 @@ pub fn delete(view: &View<'_>, batch: &mut Batch, user_id: &UserId, device_id: &
     batch.delete(&DEVICE, &key);
     batch.delete(&SEEN, &key);
     tokens::revoke_device(view, batch, user_id, device_id)?;
-    batch.clear(TXN.span(&key));
     Ok(true)
 }

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::{
     Users,
     accounts::{self, Account},
-    changes,
+    changes, devices,
     keys::TOKEN,
     tokens::{self, TokenHash},
 };
@@ -32,6 +32,8 @@ pub struct Session {
     pub user_id: OwnedUserId,
     /// The device.
     pub device_id: OwnedDeviceId,
+    /// When the device was made; tells it from an earlier one of the same id.
+    pub device_created_at: UnixMillis,
     /// The token, as the store knows it.
     pub token: TokenHash,
     /// An administrator: may redact what other local users sent, and name and publish any room.
@@ -208,9 +210,12 @@ fn find(view: &View<'_>, hash: TokenHash) -> Result<Found, ReadError> {
     let Some(account) = accounts::get(view, &user_id)?.filter(|account| !account.deactivated) else {
         return Ok(Found::Unknown);
     };
+    let device_id: OwnedDeviceId = row.device.into();
+    let Some(device) = devices::get(view, &user_id, &device_id)? else { return Ok(Found::Unknown) };
     let session = Session {
         user_id,
-        device_id: row.device.into(),
+        device_id,
+        device_created_at: device.created_at,
         token: hash,
         is_admin: account.admin,
         is_guest: account.guest,

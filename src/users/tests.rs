@@ -195,7 +195,7 @@ async fn filters_are_found_again() {
 #[tokio::test]
 async fn an_answer_is_recorded_once_and_for_one_request_of_one_device() {
     let users = users();
-    let key = |device: &str, path: &str| TxnKey::new(alice(), device.into(), "PUT", path);
+    let key = |device: &str, path: &str| TxnKey::new(alice(), Some((device.into(), 9)), &["send", path]);
     let record = async |key: TxnKey, answer: &str| {
         let mut batch = Batch::new();
         txn::record(&mut batch, &key, answer.as_bytes().to_vec(), 1);
@@ -210,5 +210,10 @@ async fn an_answer_is_recorded_once_and_for_one_request_of_one_device() {
         let recorded = users.read(move |view| txn::recorded(view, &key)).await.unwrap();
         assert_eq!(recorded.as_deref(), answer.map(str::as_bytes), "{device} {path}");
     }
+    let later = TxnKey::new(alice(), Some(("PHONE".into(), 10)), &["send", "/send/1"]);
+    assert_eq!(users.read(move |view| txn::recorded(view, &later)).await.unwrap(), None, "another device of this id");
+    let shifted = |parts: &[&str]| TxnKey::new(alice(), None, parts);
+    assert_ne!(shifted(&["send", "m.x", "b c"]), shifted(&["send", "m.x b", "c"]));
+    assert_ne!(shifted(&["send", "m.x"]), shifted(&["sendm", ".x"]));
     assert_eq!(users.sweep().await.unwrap(), 1, "after a week nobody asks again");
 }

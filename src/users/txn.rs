@@ -1,6 +1,6 @@
 //! Idempotent requests: the answer to a request with a transaction id, written in the commit of its effect.
 //!
-//! A transaction id belongs to a device and a path (client-server API, "Transaction identifiers").
+//! A transaction id belongs to a device and an endpoint (client-server API, "Transaction identifiers").
 
 use ruma::{DeviceId, UserId};
 use serde::{Deserialize, Serialize};
@@ -29,12 +29,19 @@ pub struct TxnKey {
 }
 
 impl TxnKey {
-    /// The request `method path` (the path with the transaction id, decoded or not, but always the same way) of a device.
-    pub fn new(user_id: &UserId, device_id: &DeviceId, method: &str, path: &str) -> Self {
-        let hash = blake3::Hasher::new().update(method.as_bytes()).update(b" ").update(path.as_bytes()).finalize();
+    /// The request that these parts name (the endpoint, its arguments, the transaction id), of a device and when that was
+    /// made: a device that had the same id before is another. Or of a user without devices.
+    pub fn new(user_id: &UserId, device: Option<(&DeviceId, UnixMillis)>, parts: &[&str]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&device.map_or(0, |(_, created_at)| created_at).to_be_bytes());
+        // Each with its length: none can look like the end of one and the beginning of the next.
+        for part in parts {
+            hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes()).update(part.as_bytes());
+        }
         let mut request = [0; 16];
-        request.copy_from_slice(hash.as_bytes().split_at(16).0);
-        Self { user: user_id.to_string(), device: device_id.to_string(), request }
+        request.copy_from_slice(hasher.finalize().as_bytes().split_at(16).0);
+        let device = device.map_or_else(String::new, |(device_id, _)| device_id.to_string());
+        Self { user: user_id.to_string(), device, request }
     }
 
     /// The whole key, for who puts it into a record of their own (the transaction id of an event's `unsigned`).

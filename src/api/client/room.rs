@@ -20,6 +20,7 @@ pub(super) fn sender(caller: &Caller) -> Sender {
     Sender {
         user_id: caller.user_id.clone(),
         device_id: caller.device_id.clone(),
+        device_created_at: caller.device_created_at,
         is_admin: caller.is_admin,
         is_guest: is_guest(caller),
     }

@@ -30,7 +30,7 @@ async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<J
     let (room_id, kind) = (raw::room_id(&request)?, request.arg("type")?.to_owned());
     let content = content(&request)?;
     let message = Message::new(kind.clone(), content)?;
-    let transaction = transaction(&request, &format!("send {room_id} {kind}"))?;
+    let transaction = transaction(&request, ["send", room_id.as_str(), &kind])?;
     let answering = app.sync.answering(&caller.user_id, caller.device_id.as_deref());
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;
     Ok(Json::of(&json!({ "event_id": event_id })).holding(answering))
@@ -44,7 +44,7 @@ async fn redact(app: App, caller: Caller, request: RawRequest) -> Result<Json, R
     if content.get("reason").is_some_and(|reason| !matches!(reason, CanonicalJsonValue::String(_))) {
         return Err(Refusal::bad_json("`reason` must be a string"));
     }
-    let transaction = transaction(&request, &format!("redact {room_id} {target}"))?;
+    let transaction = transaction(&request, ["redact", room_id.as_str(), target.as_str()])?;
     let message = Message::redaction(target, content);
     let answering = app.sync.answering(&caller.user_id, caller.device_id.as_deref());
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;
@@ -75,10 +75,10 @@ pub(super) fn refuse_delay(request: &RawRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn transaction(request: &RawRequest, endpoint: &str) -> Result<Transaction, Refusal> {
+fn transaction(request: &RawRequest, endpoint: [&str; 3]) -> Result<Transaction, Refusal> {
     let txn_id = request.arg("txn_id")?.to_owned();
     if txn_id.is_empty() || txn_id.len() > LONGEST_TXN_ID {
         return Err(Refusal::invalid_param("a transaction id has 1 to 255 bytes"));
     }
-    Ok(Transaction { endpoint: endpoint.to_owned(), txn_id })
+    Ok(Transaction { endpoint: endpoint.map(str::to_owned), txn_id })
 }

@@ -20,5 +20,6 @@ mod redaction;
 mod relations;
 mod rooms;
 mod secrets;
+mod sessions;
 mod state;
 mod visibility;
