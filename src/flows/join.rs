@@ -16,7 +16,7 @@ use crate::{
     app::App,
     event::power::Action,
     graph::{Event, Head, Member, Membership, Reader, RoomNo},
-    rooms::content,
+    rooms::{content, guest_access},
     store::{ReadError, View},
     users::profile,
 };
@@ -66,13 +66,18 @@ pub(super) async fn join_with(
     joining: Joining,
     mut content: CanonicalJsonObject,
 ) -> Result<OwnedEventId, RoomError> {
-    let user_id = joining.user_id.clone();
+    let (user_id, is_guest) = (joining.user_id.clone(), joining.is_guest);
     let authorise = move |reader: &Reader, view: &View<'_>| authorise(reader, view, room, &joining);
     content.remove(AUTHORISED_VIA);
     if let Some(authoriser) = app.rooms.read(authorise).await? {
         content.insert(AUTHORISED_VIA.to_owned(), CanonicalJsonValue::String(authoriser.to_string()));
     }
-    new_state::put(app, &user_id, room, NewState::of_member(&user_id, content)).await
+    let state = NewState::of_member(&user_id, content);
+    if is_guest {
+        new_state::put_guest(app, &user_id, room, state).await
+    } else {
+        new_state::put(app, &user_id, room, state).await
+    }
 }
 
 /// What a join needs beside the auth rules, which the graph asks: guests must be let in, and a restricted room wants to
@@ -85,11 +90,8 @@ fn authorise(
 ) -> Result<Option<OwnedUserId>, RoomError> {
     let head = reader.head(view, room)?.ok_or(RoomError::UnknownRoom)?;
     let state = |kind: &str| reader.state_event(view, room, head.root, kind, "");
-    if joining.is_guest {
-        let access = state("m.room.guest_access")?.and_then(|event| content::text(event.content(), "guest_access"));
-        if access.as_deref() != Some("can_join") {
-            return Err(RoomError::NotForGuests);
-        }
+    if joining.is_guest && !guest_access::of_room(reader, view, room)? {
+        return Err(RoomError::NotForGuests);
     }
     let member = reader.member(view, room, &joining.user_id)?.map(|member| member.membership);
     if matches!(member, Some(Membership::Join | Membership::Invite | Membership::Ban)) {

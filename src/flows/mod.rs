@@ -4,6 +4,7 @@ pub mod account;
 pub mod create_room;
 pub mod delete_device;
 pub mod directory;
+pub mod guest_access;
 pub mod join;
 pub mod login;
 pub mod logout;

@@ -5,10 +5,11 @@ use ruma::{
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 
-use super::room_error::RoomError;
+use super::{guest_access, room_error::RoomError};
 use crate::{
     app::App,
     graph::{Membership, Proposal, RoomNo},
+    rooms::guest_access::note_due,
     users::profile::MemberProfile,
 };
 
@@ -56,7 +57,29 @@ pub(super) fn member_content(
     present.map(|(name, value)| (name.to_owned(), CanonicalJsonValue::String(value))).collect()
 }
 
-/// Sends a state event; the graph judges it.
+/// Sends a state event; the graph judges it. What keeps guests out lets those leave who are there.
 pub(super) async fn put(app: &App, user_id: &UserId, room: RoomNo, state: NewState) -> Result<OwnedEventId, RoomError> {
-    Ok(app.graph.send_one(room, state.proposed_by(user_id)).await?.event_id)
+    let of_guests = guest_access::keeps_out(&state.kind, &state.state_key, &state.content);
+    send(app, room, state.proposed_by(user_id), of_guests).await
+}
+
+/// Sends a guest's join. Whether guests may join is asked before, so it is asked again after.
+pub(super) async fn put_guest(
+    app: &App,
+    user_id: &UserId,
+    room: RoomNo,
+    state: NewState,
+) -> Result<OwnedEventId, RoomError> {
+    send(app, room, state.proposed_by(user_id), true).await
+}
+
+async fn send(app: &App, room: RoomNo, proposal: Proposal, of_guests: bool) -> Result<OwnedEventId, RoomError> {
+    if !of_guests {
+        return Ok(app.graph.send_one(room, proposal).await?.event_id);
+    }
+    let number = app.random.u64();
+    let noted = proposal.with_rider(move |placed, batch| note_due(batch, placed.room, number));
+    let placed = app.graph.send_one(room, noted).await?;
+    guest_access::start(app, room);
+    Ok(placed.event_id)
 }

@@ -7,7 +7,7 @@ use ruma::{
     EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, canonical_json::CanonicalJsonObject,
 };
 
-use super::room_error::RoomError;
+use super::{guest_access, room_error::RoomError};
 use crate::{
     app::App,
     base::clock::UnixMillis,
@@ -17,7 +17,10 @@ use crate::{
         version,
     },
     graph::{Direction, Event, Head, LocalEcho, Membership, Proposal, Reader, RoomNo, SendError},
-    rooms::content::RelatesTo,
+    rooms::{
+        content::RelatesTo,
+        guest_access::{GUEST_ACCESS, note_due},
+    },
     store::{ReadError, View},
     users::txn::{self, TxnKey},
 };
@@ -84,7 +87,8 @@ pub struct Transaction {
 
 enum Ready {
     Answered(OwnedEventId),
-    To(RoomNo),
+    /// In this room; whether it may take away what lets guests in.
+    To(RoomNo, bool),
 }
 
 /// Sends a message, once for a transaction id.
@@ -102,11 +106,11 @@ pub async fn send(
     for _ in 0..TRIES {
         let (checked, whose, id, wanted) = (key.clone(), sender.clone(), room_id.clone(), message.clone());
         let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &checked, (&whose, &id, &wanted));
-        let room = match app.rooms.read(check).await? {
+        let (room, of_guests) = match app.rooms.read(check).await? {
             Ready::Answered(event_id) => return Ok(event_id),
-            Ready::To(room) => room,
+            Ready::To(room, of_guests) => (room, of_guests),
         };
-        let (recorded, now) = (key.clone(), app.clock.now());
+        let (recorded, now, number) = (key.clone(), app.clock.now(), app.random.u64());
         let mut proposal = proposal(&sender.user_id, message.clone());
         if let Some(device_id) = &sender.device_id {
             let (device_id, transaction_id) = (device_id.to_string(), transaction.txn_id.clone());
@@ -114,9 +118,17 @@ pub async fn send(
         }
         let proposal = proposal.with_rider(move |placed, batch| {
             txn::record(batch, &recorded, placed.event_id.as_bytes().to_vec(), now);
+            if of_guests {
+                note_due(batch, placed.room, number);
+            }
         });
-        match app.graph.send(room, vec![proposal]).await {
-            Ok(placed) => return placed.into_iter().next().map(|placed| placed.event_id).ok_or(RoomError::Busy),
+        match app.graph.send_one(room, proposal).await {
+            Ok(placed) => {
+                if of_guests {
+                    guest_access::start(app, room);
+                }
+                return Ok(placed.event_id);
+            }
             // The same request was answered while this one waited.
             Err(SendError::Rider) => {}
             Err(error) => return Err(error.into()),
@@ -151,31 +163,36 @@ fn check(
     if !joined {
         return Err(RoomError::NotInRoom);
     }
-    match &message.redacts {
+    let of_guests = match &message.redacts {
         Some(target) => may_redact(reader, view, (room, &head), sender, target)?,
-        None => is_no_duplicate(reader, view, room, (&sender.user_id, message))?,
-    }
-    Ok(Ready::To(room))
+        None => {
+            is_no_duplicate(reader, view, room, (&sender.user_id, message))?;
+            false
+        }
+    };
+    Ok(Ready::To(room, of_guests))
 }
 
 /// The auth rules let a server redact whatever its own users sent; which of its users may is for it to say: the sender,
-/// who has the power, and (client-server API, `PUT /redact`) its administrators.
+/// who has the power, and (client-server API, `PUT /redact`) its administrators. Says whether it is
+/// the room's guest access.
 fn may_redact(
     reader: &Reader,
     view: &View<'_>,
     (room, head): (RoomNo, &Head),
     sender: &Sender,
     target: &EventId,
-) -> Result<(), RoomError> {
+) -> Result<bool, RoomError> {
     let target = reader.event_in(view, room, target)?.filter(Event::is_accepted).ok_or(RoomError::UnknownEvent)?;
+    let of_guests = target.kind == GUEST_ACCESS;
     if target.sender == sender.user_id {
-        return Ok(());
+        return Ok(of_guests);
     }
     if sender.is_admin && target.sender.server_name() == sender.user_id.server_name() {
-        return Ok(());
+        return Ok(of_guests);
     }
     match power_levels(reader, view, (room, head))? {
-        Some(levels) if levels.of(&sender.user_id) >= levels.to(Action::Redact) => Ok(()),
+        Some(levels) if levels.of(&sender.user_id) >= levels.to(Action::Redact) => Ok(of_guests),
         _ => Err(RoomError::Forbidden("you may not redact what others sent here".to_owned())),
     }
 }

@@ -29,5 +29,6 @@ fn stored_bytes_do_not_change() {
     golden.row(&ALIAS, (text("#lobby:localhost"),), AliasRow { room: ROOM, creator: text(USER) });
     golden.row(&ROOM_ALIAS, (ROOM, text("#lobby:localhost")), ());
     golden.row(&PUBLISHED, (ROOM,), ());
+    golden.row(&GUESTS_DUE, (ROOM,), 7);
     golden.check(KEYSPACES);
 }

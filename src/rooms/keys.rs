@@ -27,10 +27,17 @@ pub(super) const ROOM_ALIAS: Keyspace<(RoomNo, String), ()> =
 /// Rooms in the published directory.
 pub(super) const PUBLISHED: Keyspace<(RoomNo,), ()> =
     Keyspace::new(Family::Index, 0x34, "published", "room; while it is in the directory");
+/// Rooms in which guests may be who must not be. The number differs with each reason to look.
+pub(super) const GUESTS_DUE: Keyspace<(RoomNo,), u64> = Keyspace::new(
+    Family::Hot,
+    0x35,
+    "guests_due",
+    "room → number; with an event that keeps guests out, or with a guest's join, until they were looked for",
+);
 
 /// All of the above.
 pub const KEYSPACES: &[KeyspaceInfo] =
-    &[RECEIPT.info(), RECEIPT_LOG.info(), ALIAS.info(), ROOM_ALIAS.info(), PUBLISHED.info()];
+    &[RECEIPT.info(), RECEIPT_LOG.info(), ALIAS.info(), ROOM_ALIAS.info(), PUBLISHED.info(), GUESTS_DUE.info()];
 
 /// Up to where a user has read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

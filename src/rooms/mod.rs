@@ -9,6 +9,7 @@ pub mod filter;
 pub mod format;
 #[cfg(test)]
 mod golden;
+pub mod guest_access;
 mod handle;
 pub mod ignored;
 mod keys;

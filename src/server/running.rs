@@ -10,7 +10,7 @@ use crate::{
     config::{self, Config},
     ephemeral::typing::Typing,
     federation::{self, Federation, Identity, Servers, Transport},
-    flows::tell_rooms,
+    flows::{guest_access, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
     rooms::Rooms,
@@ -157,6 +157,12 @@ fn start_tasks(app: &App) {
         async move { graph.keep_house().await }
     });
     app.tasks.spawn_forever("typing", move || typing.clone().run());
+    let keeper = app.clone();
+    app.tasks.spawn("guests who are to leave", async move {
+        if let Err(error) = guest_access::resume(&keeper).await {
+            tracing::warn!(%error, "some guests will leave rooms that are not for them only after the next start");
+        }
+    });
     let teller = app.clone();
     app.tasks.spawn("profiles that rooms were not told of", async move {
         if let Err(error) = tell_rooms::resume(&teller).await {

@@ -1,6 +1,6 @@
 //! Accounts: who exists here, and what they may do.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,17 @@ pub fn assert_still(batch: &mut Batch, user_id: &UserId, account: &Account) {
 /// Whether there is any account at all.
 pub fn any(view: &View<'_>) -> Result<bool, ReadError> {
     Ok(view.first(&ACCOUNT.span(&()))?.is_some())
+}
+
+/// Those of these users who are guests of this server: one wave.
+pub fn guests_among(
+    view: &View<'_>,
+    users: impl Iterator<Item = OwnedUserId>,
+) -> Result<BTreeSet<OwnedUserId>, ReadError> {
+    let users: Vec<OwnedUserId> = users.filter(|user_id| fits(user_id.as_str())).collect();
+    let accounts = view.multi_get(&ACCOUNT, users.iter().map(|user_id| (user_id.as_str(),)))?;
+    let found = users.into_iter().zip(accounts);
+    Ok(found.filter_map(|(user_id, account)| account?.guest.then_some(user_id)).collect())
 }
 
 /// Up to `limit` accounts in the order of their user ids, behind `after` if given.

@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use serde_json::json;
+use myelin::{rooms::guest_access, store::ReadError};
+use serde_json::{Value, json};
 
+use super::{
+    api::Api,
+    rooms::{path, segment},
+};
 use crate::harness::{TestServer, token};
 
 /// Client-server API, "Guest access", "Client behaviour"; and logging out, which it forgets. Without version; of what
@@ -73,4 +78,115 @@ async fn guests_may_what_is_listed_and_nothing_else() {
     let avatar = server.put(&format!("{profile}/avatar_url")).token(&guest).json(&json!({"avatar_url": "mxc://a/b"}));
     avatar.send().await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
     server.post("/v3/logout").token(&guest).json(&json!({})).send().await.ok();
+}
+
+/// A room that lets guests in, by its event `access`, with a guest in it.
+struct Open {
+    api: Api,
+    alice: String,
+    guest: String,
+    guest_id: String,
+    room: String,
+    access: String,
+}
+
+async fn open() -> Open {
+    let api = Api::configured("[registration]\nmode = \"open\"\nguests = true\n");
+    let alice = api.register("alice").await;
+    let answer = api.anonymous(Method::POST, "/v3/register?kind=guest", json!({})).await.ok();
+    let (guest, guest_id) = (token(&answer), answer["user_id"].as_str().unwrap().to_owned());
+    let room = api.create_room(&alice, json!({"preset": "public_chat"})).await;
+    api.post(&path(&room, "join"), &guest, json!({})).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+    let access = api.set_state(&alice, &room, "m.room.guest_access", json!({"guest_access": "can_join"})).await;
+    api.join(&guest, &room).await;
+    let bob = api.register("bob").await;
+    api.join(&bob, &room).await;
+    Open { api, alice, guest, guest_id, room, access }
+}
+
+impl Open {
+    async fn membership(&self, user_id: &str) -> Value {
+        self.api.state(&self.alice, &self.room, &format!("m.room.member/{user_id}")).await["membership"].clone()
+    }
+
+    /// Once there is nothing left to do, the guest has left and nobody else has.
+    async fn is_closed(&self) {
+        settle().await;
+        assert_eq!(self.membership(&self.guest_id).await, "leave");
+        for user in ["@alice:localhost", "@bob:localhost"] {
+            assert_eq!(self.membership(user).await, "join", "{user}");
+        }
+        self.api.post(&path(&self.room, "join"), &self.guest, json!({})).await.refused(403, "M_GUEST_ACCESS_FORBIDDEN");
+        assert_eq!(due(&self.api), 0, "nothing is left to do");
+    }
+}
+
+/// Lets all tasks go on until they wait for something.
+async fn settle() {
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Rooms in which guests are still to be looked for.
+fn due(api: &Api) -> usize {
+    let rooms = api.app().store.read_blocking::<_, ReadError>(|view| guest_access::all_due(view, None, 10));
+    rooms.unwrap().len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_leave_when_a_room_is_not_for_them_any_more() {
+    for content in [json!({"guest_access": "forbidden"}), json!({}), json!({"guest_access": ["can_join"]})] {
+        let open = open().await;
+        settle().await;
+        assert_eq!((open.membership(&open.guest_id).await, due(&open.api)), (json!("join"), 0));
+        // What says the same as before, or is another event, changes nothing.
+        let same = json!({"guest_access": "can_join", "x": 1});
+        open.api.set_state(&open.alice, &open.room, "m.room.guest_access", same).await;
+        open.api.set_state(&open.alice, &open.room, "m.room.guest_access/k", json!({})).await;
+        settle().await;
+        assert_eq!(open.membership(&open.guest_id).await, "join");
+        open.api.set_state(&open.alice, &open.room, "m.room.guest_access", content).await;
+        open.is_closed().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_leave_when_what_let_them_in_is_redacted() {
+    for by_event in [false, true] {
+        let open = open().await;
+        if by_event {
+            let content = json!({"redacts": open.access});
+            open.api.send_event(&open.alice, &open.room, "m.room.redaction", content).await;
+        } else {
+            let target = path(&open.room, &format!("redact/{}/t", segment(&open.access)));
+            open.api.put(&target, &open.alice, json!({})).await.ok();
+        }
+        open.is_closed().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guests_leave_after_a_crash_too() {
+    let mut open = open().await;
+    settle().await;
+    open.api.set_state(&open.alice, &open.room, "m.room.guest_access", json!({"guest_access": "forbidden"})).await;
+    // The answer is there, what follows is not.
+    assert_eq!((open.membership(&open.guest_id).await, due(&open.api)), (json!("join"), 1));
+    open.api = open.api.restart();
+    assert_eq!(due(&open.api), 1);
+    open.is_closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_many_guests_leave() {
+    let open = open().await;
+    for _ in 0..120 {
+        let answer = open.api.anonymous(Method::POST, "/v3/register?kind=guest", json!({})).await.ok();
+        open.api.join(&token(&answer), &open.room).await;
+    }
+    open.api.set_state(&open.alice, &open.room, "m.room.guest_access", json!({"guest_access": "forbidden"})).await;
+    open.is_closed().await;
+    let members = open.api.get(&path(&open.room, "joined_members"), &open.alice).await.ok();
+    assert_eq!(members["joined"].as_object().unwrap().len(), 2);
 }
