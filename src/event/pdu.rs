@@ -221,7 +221,7 @@ impl Pdu {
     }
 
     /// The same as it stands there: what state resolution orders by.
-    pub(super) fn claimed_server_ts(&self) -> i64 {
+    pub fn claimed_server_ts(&self) -> i64 {
         self.inner.claimed_server_ts
     }
 

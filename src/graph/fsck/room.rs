@@ -1,6 +1,6 @@
 //! One room: its events, orders, states and counters.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{count, each};
 use crate::{
@@ -8,10 +8,11 @@ use crate::{
         Head, Reader,
         event_row::EventMeta,
         keys::{
-            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, NODE, RELATION, ROOM_LOG, ROOM_ROOT, SLOT, SLOT_NAME, THREAD,
-            TIMELINE, bounded,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, MISSING, NODE, RELATION, RESOLVED, ROOM_LOG, ROOM_ROOT, SLOT,
+            SLOT_NAME, THREAD, TIMELINE, bounded,
         },
         read::StoredNodes,
+        rows::StateKey,
         state,
         types::{RoomNo, Root, Seq, Status, Tie},
     },
@@ -26,10 +27,20 @@ pub(super) fn check(
     problem: &mut dyn FnMut(String),
 ) -> Result<(), ReadError> {
     let mut roots = vec![head.root];
+    each(view, RESOLVED.span(&(room,)), |_, root| {
+        roots.push(root);
+        Ok(())
+    })?;
     check_events(view, room, head, &mut roots, problem)?;
     check_roots(view, room, head, &mut roots, problem)?;
     check_states(view, reader, room, roots, problem)?;
     check_slots(view, room, head, problem)?;
+    match check_current(view, reader, room, head, problem) {
+        // A broken state was told of already.
+        Err(ReadError::Corrupt { keyspace: "node", .. }) => {}
+        other => other?,
+    }
+    check_missing(view, room, problem)?;
     check_relations(view, room, problem)
 }
 
@@ -97,6 +108,10 @@ fn check_event(
         if auth.0.iter().any(|cited| *cited >= seq) {
             problem(format!("event {} is stored before its auth events", seq.0));
         }
+        let cited = view.multi_get(&EVENT_META, auth.0.iter().map(|cited| (room, *cited)))?;
+        if cited.iter().any(Option::is_none) {
+            problem(format!("an auth event of event {} is not there", seq.0));
+        }
     } else if body.state_key.is_some() {
         problem(format!("state event {} has no auth events", seq.0));
     }
@@ -157,6 +172,52 @@ fn check_states(
     each(view, NODE.span(&(room,)), |(_, name), node| {
         if hasher.name(&node) != name {
             problem("a node of a state has not its name".to_owned());
+        }
+        Ok(())
+    })
+}
+
+/// The current state is what the states after the extremities make together.
+fn check_current(
+    view: &View<'_>,
+    reader: &Reader,
+    room: RoomNo,
+    head: &Head,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    let hasher = state::Hasher::of(room);
+    let mut roots = BTreeSet::new();
+    for &seq in &head.extremities {
+        let Some(event) = reader.event(view, room, seq)? else { return Ok(()) };
+        let before = event.meta.root_before;
+        let root = match &event.state_key {
+            None => before,
+            Some(state_key) => {
+                let key = StateKey::new(event.kind.as_str(), state_key.as_str());
+                let Some(slot) = reader.slots(view, room, &[key])?.pop().flatten() else { return Ok(()) };
+                let nodes = StoredNodes { reader, view, room };
+                state::set(&nodes, &mut state::Draft::default(), &hasher, before, [(slot, Some(seq))])?
+            }
+        };
+        roots.insert(root);
+    }
+    let roots: Vec<Root> = roots.into_iter().collect();
+    let current = match &*roots {
+        [] => return Ok(()),
+        [root] => Some(*root),
+        roots => view.get(&RESOLVED, &(room, hasher.name_of_all(roots)))?,
+    };
+    if current != Some(head.root) {
+        problem("the current state is not what the states after its extremities make together".to_owned());
+    }
+    Ok(())
+}
+
+/// Only events that are there wait for others.
+fn check_missing(view: &View<'_>, room: RoomNo, problem: &mut dyn FnMut(String)) -> Result<(), ReadError> {
+    each(view, MISSING.span(&(room,)), |(_, event_id, citing), ()| {
+        if !view.has(&EVENT_META, &(room, citing))? {
+            problem(format!("event {} waits for {event_id} and is not there", citing.0));
         }
         Ok(())
     })

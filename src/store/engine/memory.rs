@@ -35,6 +35,13 @@ impl Memory {
         Self::default()
     }
 
+    /// A store of its own that holds what this one holds now.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let tables = RwLock::new(self.0.tables.read().clone());
+        Self(Arc::new(Inner { tables, waves: AtomicU64::new(0) }))
+    }
+
     /// How often readers asked, over all clones, since the first was made: an engine across a network pays for each such
     /// wave, however many keys are in it. What the commit lane checks is not among them.
     pub fn waves(&self) -> u64 {

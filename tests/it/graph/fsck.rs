@@ -4,8 +4,8 @@ use myelin::{
     graph::{
         RoomNo, Seq, Tie,
         keys::{
-            BY_TIME, EVENT, EVENT_ID, EVENT_META, HEAD, MEMBER, NODE, RELATION, ROOM_BY_ID, ROOM_LOG, ROOM_ROOT,
-            ROOM_SERVER, SERVER_ROOM, SLOT, THREAD, TIMELINE, USER_ROOM,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, HEAD, MEMBER, NODE, RELATION, RESOLVED, ROOM_BY_ID, ROOM_LOG,
+            ROOM_ROOT, ROOM_SERVER, SERVER_ROOM, SLOT, THREAD, TIMELINE, USER_ROOM,
         },
     },
     store::{Batch, Key, KeyOf, Keyspace, Store, Value, engine::memory::Memory},
@@ -13,7 +13,10 @@ use myelin::{
 use ruma::RoomVersionId;
 use serde_json::json;
 
-use super::rig::{ALICE, BOB, Rig, content, member, message, user};
+use super::{
+    rig::{ALICE, BOB, Rig, content, member, message, user},
+    there::{EVE, There, joins},
+};
 
 fn problems(store: &Store) -> Vec<String> {
     let mut problems = Vec::new();
@@ -84,6 +87,21 @@ async fn a_missing_row_is_found_in_every_keyspace() {
     without(store, &THREAD).await;
     without(store, &NODE).await;
     without(store, &SLOT).await;
+}
+
+#[tokio::test]
+async fn a_fork_that_is_not_resolved_is_found() {
+    let rig = Rig::new();
+    let no = a_room(&rig).await;
+    let there = There { rig: &rig, no };
+    there.accepted(joins(EVE)).await;
+    let fork = there.tips();
+    rig.send(no, member(ALICE, BOB, "ban")).await.unwrap();
+    there.accepted(joins("@fred:there").after(&fork)).await;
+    let store = &rig.store;
+    without(store, &RESOLVED).await;
+    changed(store, &RESOLVED, |root| *root = myelin::graph::Root::EMPTY).await;
+    changed(store, &AUTH, |auth| auth.0.push(Seq(99))).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The graph, from outside: rooms are made, events sent and received, and what is stored is looked at.
 
+mod convergence;
 mod cost;
 mod crash;
+mod forks;
 mod fsck;
 mod gathering;
 mod random;
@@ -9,3 +11,4 @@ mod receive;
 mod redaction;
 mod rig;
 mod rooms;
+mod there;

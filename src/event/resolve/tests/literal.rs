@@ -1,4 +1,6 @@
 //! The specification's text, sentence by sentence, over sets and maps of event ids: slow, and as plain as it can be.
+//!
+//! Shared with the tests of the graph (`tests/it/graph/convergence`): what it speaks of comes from `super::subject`.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -8,11 +10,7 @@ use std::{
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use ruma::OwnedEventId;
 
-use super::super::Entry;
-use crate::event::{
-    Pdu, Rules, auth,
-    power::{Level, PowerLevels},
-};
+use super::subject::{Entry, Level, Pdu, PowerLevels, Rules, auth};
 
 pub(super) type State = BTreeMap<Entry, OwnedEventId>;
 pub(super) type Events = BTreeMap<OwnedEventId, Pdu>;

@@ -5,3 +5,12 @@ mod literal;
 mod named;
 mod random;
 mod world;
+
+/// What the literal text speaks of.
+mod subject {
+    pub(super) use crate::event::{
+        Pdu, Rules, auth,
+        power::{Level, PowerLevels},
+        resolve::Entry,
+    };
+}
