@@ -124,6 +124,10 @@ pub struct Receipt {
     pub relay: bool,
     /// The room's policy server was asked, and does not recommend it.
     pub refused_by_policy: bool,
+    /// The state before it, as another server says (`/state_ids`): for an event some of whose previous events cannot be
+    /// had. Ids of state events, all of which must be here, at least as outliers. Not looked at if all previous events
+    /// are here.
+    pub state_before: Option<Vec<OwnedEventId>>,
     /// The request that it comes from, if it is ours.
     pub local_echo: Option<LocalEcho>,
     /// Rows to commit with it, unless it is [`Verdict::Rejected`] or [`Verdict::Needs`] something.
@@ -132,7 +136,7 @@ pub struct Receipt {
 
 impl From<Verified> for Receipt {
     fn from(event: Verified) -> Self {
-        Self { event, relay: false, refused_by_policy: false, local_echo: None, rider: None }
+        Self { event, relay: false, refused_by_policy: false, state_before: None, local_echo: None, rider: None }
     }
 }
 
@@ -195,6 +199,10 @@ pub enum SendError {
     /// More than fifty events at once, or none.
     #[error("between one and fifty events can be sent at once")]
     Count,
+    /// What was handed in as the state before an event is none: it has an event without a state key, or two of one type
+    /// and state key.
+    #[error("what is said to be the state before the event is no state")]
+    NoState,
     /// The event is of another room.
     #[error("the event is of another room")]
     WrongRoom,

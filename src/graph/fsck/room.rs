@@ -8,8 +8,8 @@ use crate::{
         Head, Reader,
         event_row::EventMeta,
         keys::{
-            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, MISSING, NODE, RELATION, RESOLVED, ROOM_LOG, ROOM_ROOT, SLOT,
-            SLOT_NAME, THREAD, TIMELINE, bounded,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, GAP, MISSING, NODE, RELATION, RESOLVED, ROOM_LOG, ROOM_ROOT,
+            SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
         },
         read::StoredNodes,
         rows::StateKey,
@@ -213,11 +213,19 @@ fn check_current(
     Ok(())
 }
 
-/// Only events that are there wait for others.
+/// Only events that are there wait for others, and those behind a gap do.
 fn check_missing(view: &View<'_>, room: RoomNo, problem: &mut dyn FnMut(String)) -> Result<(), ReadError> {
     each(view, MISSING.span(&(room,)), |(_, event_id, citing), ()| {
         if !view.has(&EVENT_META, &(room, citing))? {
             problem(format!("event {} waits for {event_id} and is not there", citing.0));
+        }
+        Ok(())
+    })?;
+    each(view, GAP.span(&(room,)), |(_, depth, seq), gap| {
+        let is_there = view.get(&EVENT_META, &(room, seq))?.is_some_and(|meta| meta.depth == depth);
+        let keys = gap.missing.iter().map(|id| (room, bounded(id).into_owned(), seq));
+        if !is_there || gap.missing.is_empty() || view.multi_get(&MISSING, keys)?.iter().any(Option::is_none) {
+            problem(format!("the gap before event {} is not in order", seq.0));
         }
         Ok(())
     })

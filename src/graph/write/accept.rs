@@ -1,9 +1,9 @@
 //! Judging events that are signed already (server-server API, "Checks performed on receipt of a PDU"): all checks that need
 //! no other server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{EventId, events::room::policy::RoomPolicyEventContent, signatures};
+use ruma::{EventId, OwnedEventId, events::room::policy::RoomPolicyEventContent, signatures};
 
 use super::{
     draft::{Draft, Placing},
@@ -21,7 +21,8 @@ use crate::{
     graph::{
         Needs, Placed, Receipt, SendError, Verdict,
         event_row::EventMeta,
-        rows::EventAt,
+        rows::{EventAt, StateKey},
+        state,
         types::{Root, Seq, Status},
     },
     store::ReadError,
@@ -31,6 +32,8 @@ use crate::{
 struct Cited {
     /// Its previous events.
     prev: Vec<(Seq, EventMeta)>,
+    /// Those that are not here, if the state before it was handed in.
+    missing: Vec<OwnedEventId>,
     /// Its auth events.
     auth: Vec<(Known, Status)>,
 }
@@ -90,7 +93,7 @@ impl Draft<'_, '_> {
             return Err(SendError::WrongRoom.into());
         }
         let known = self.known_already(pdu)?;
-        let cited = self.cited_by(pdu)?;
+        let cited = self.cited_by(pdu, receipt.state_before.is_some())?;
         let prev_depth = cited.prev.iter().map(|(_, meta)| meta.depth).max().unwrap_or_default();
         let placing = |status, root_before| Placing {
             pdu: pdu.clone(),
@@ -102,9 +105,13 @@ impl Draft<'_, '_> {
             auth: cited.auth.iter().map(|(known, _)| known.seq).collect(),
             local_echo: receipt.local_echo.clone(),
             relay: receipt.relay,
+            missing: cited.missing.clone(),
         };
         // A rejected event may be cited as previous, so the state before it counts, too.
-        let root_before = self.root_before(&cited.prev)?;
+        let root_before = match &receipt.state_before {
+            Some(state) if !cited.missing.is_empty() => self.claimed_state(state)?,
+            _ => self.root_before(&cited.prev)?,
+        };
         if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
             return self.reject(known, placing(Status::Rejected, root_before), error);
         }
@@ -124,12 +131,14 @@ impl Draft<'_, '_> {
             return Err(Verdict::Needs(Needs::PolicySignature).into());
         }
         if soft_fails || receipt.refused_by_policy {
+            self.arrive(pdu.event_id())?;
             let (seq, _) = self.place(placing(Status::SoftFailed, root_before))?;
             self.settle(seq, pdu.event_id())?;
             return Ok(Verdict::SoftFailed(self.placed(seq, pdu)));
         }
+        let is_cited = self.arrive(pdu.event_id())?;
         let effect = self.effect_of(pdu, root_before)?;
-        let placed = self.enter(placing(effect_status(effect), root_before), effect)?;
+        let placed = self.enter(placing(effect_status(effect), root_before), effect, is_cited)?;
         self.settle(placed.seq, pdu.event_id())?;
         Ok(Verdict::Accepted(placed))
     }
@@ -156,7 +165,7 @@ impl Draft<'_, '_> {
     }
 
     /// Finds what an event cites.
-    fn cited_by(&self, pdu: &Pdu) -> Result<Cited, Stop> {
+    fn cited_by(&self, pdu: &Pdu, has_state: bool) -> Result<Cited, Stop> {
         let (prev_at, auth_at) = (self.locate(pdu.prev_events())?, self.locate(pdu.auth_events())?);
         let (mut prev, mut lacking_prev) = (Vec::new(), Vec::new());
         for (id, at) in pdu.prev_events().iter().zip(prev_at) {
@@ -179,11 +188,38 @@ impl Draft<'_, '_> {
                 None => lacking_auth.push(id.clone()),
             }
         }
+        let missing = if has_state { std::mem::take(&mut lacking_prev) } else { Vec::new() };
         if lacking_prev.is_empty() && lacking_auth.is_empty() {
-            Ok(Cited { prev, auth })
+            Ok(Cited { prev, missing, auth })
         } else {
             Err(Verdict::Needs(Needs::Missing { prev: lacking_prev, auth: lacking_auth }).into())
         }
+    }
+
+    /// A state from the ids of its events. Events that were rejected are in no state.
+    fn claimed_state(&mut self, ids: &[OwnedEventId]) -> Result<Root, Stop> {
+        let (mut seqs, mut lacking) = (Vec::with_capacity(ids.len()), Vec::new());
+        for (id, at) in ids.iter().zip(self.locate(ids)?) {
+            match self.of_this_room(at)? {
+                Some(seq) => seqs.push(seq),
+                None => lacking.push(id.clone()),
+            }
+        }
+        if !lacking.is_empty() {
+            return Err(Verdict::Needs(Needs::Missing { prev: Vec::new(), auth: lacking }).into());
+        }
+        let mut entries = BTreeMap::new();
+        for (known, status) in self.known_many(&seqs)? {
+            if status == Status::Rejected {
+                continue;
+            }
+            let state_key = known.pdu.state_key().ok_or(SendError::NoState)?;
+            let slot = self.slot_or_new(StateKey::new(known.pdu.kind(), state_key))?;
+            if entries.insert(slot, known.seq).is_some() {
+                return Err(SendError::NoState.into());
+            }
+        }
+        Ok(state::build(&mut self.nodes, &self.room.hasher, entries))
     }
 
     fn of_this_room(&self, at: Option<EventAt>) -> Result<Option<Seq>, Stop> {
@@ -243,6 +279,7 @@ impl Draft<'_, '_> {
         if let Some(before) = before.filter(|before| before.has_place) {
             return Ok(Verdict::Duplicate(self.placed(before.seq, &placing.pdu)));
         }
+        self.arrive(placing.pdu.event_id())?;
         self.place(placing)?;
         Ok(Verdict::Rejected(error))
     }
@@ -254,8 +291,7 @@ impl Draft<'_, '_> {
         let Ok(content) = serde_json::from_str::<RoomPolicyEventContent>(policy.pdu.content().get()) else {
             return Ok(false);
         };
-        let has_key: Option<std::collections::BTreeMap<String, serde_json::Value>> =
-            policy.pdu.content_field("public_keys");
+        let has_key: Option<BTreeMap<String, serde_json::Value>> = policy.pdu.content_field("public_keys");
         if !has_key.is_some_and(|keys| keys.get("ed25519").is_some_and(serde_json::Value::is_string))
             || !self.has_server(content.via.as_str())?
         {
@@ -274,11 +310,16 @@ impl Draft<'_, '_> {
     }
 
     /// Puts an event that passed all checks into the graph: it becomes an extremity, the current state follows, clients get
-    /// it.
-    pub(super) fn enter(&mut self, placing: Placing, effect: Option<Effect>) -> Result<Placed, SendError> {
+    /// it. One that is cited by others that came before it is no extremity.
+    pub(super) fn enter(
+        &mut self,
+        placing: Placing,
+        effect: Option<Effect>,
+        is_cited: bool,
+    ) -> Result<Placed, SendError> {
         let (pdu, status) = (placing.pdu.clone(), placing.status);
         let (seq, root_after) = self.place(placing)?;
-        self.extend(seq, root_after)?;
+        self.extend(seq, (!is_cited).then_some(root_after))?;
         let current = self.after_tips()?;
         let changes = self.advance(current)?;
         if status == Status::Accepted {

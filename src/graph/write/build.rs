@@ -87,9 +87,10 @@ impl Draft<'_, '_> {
             auth: authorising.iter().map(|known| known.seq).collect(),
             local_echo: proposal.local_echo.clone(),
             relay: true,
+            missing: Vec::new(),
             pdu,
         };
-        self.enter(placing, effect)
+        self.enter(placing, effect, false)
     }
 
     /// Whether the event that a proposal means to replace is there.
@@ -195,8 +196,9 @@ pub(super) fn place_create(draft: &mut Draft<'_, '_>, proposal: &Proposal, pdu: 
         auth: Vec::new(),
         local_echo: proposal.local_echo.clone(),
         relay: true,
+        missing: Vec::new(),
     };
-    draft.enter(placing, None)
+    draft.enter(placing, None, false)
 }
 
 /// The id of an event of versions 1 and 2: anything that is ours alone.

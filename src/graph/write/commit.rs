@@ -12,11 +12,11 @@ use crate::{
         Delivery, Head, RoomNo,
         event_row::{EventMeta, StoredEvent},
         keys::{
-            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, HEAD, MISSING, NODE, ORIGINAL, RELATION, RESOLVED, ROOM_LOG,
-            ROOM_ROOT, SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, GAP, HEAD, MISSING, NODE, ORIGINAL, RELATION, RESOLVED,
+            ROOM_LOG, ROOM_ROOT, SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
         },
         log::{Entry, Stream, record, record_event},
-        rows::{AuthEvents, EventAt, Logged, Original},
+        rows::{AuthEvents, EventAt, Gap, Logged, Original},
         types::{Root, Seq, Tie},
     },
     store::{Batch, Position},
@@ -221,6 +221,13 @@ fn relation_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
             }
             (None, Some(tie)) => batch.put(&THREAD, &(room, tie, root), &()),
             (None, None) => {}
+        }
+    }
+    for ((depth, seq), missing) in &draft.gaps {
+        if missing.is_empty() {
+            batch.delete(&GAP, &(room, *depth, *seq));
+        } else {
+            batch.put(&GAP, &(room, *depth, *seq), &Gap { missing: missing.clone(), last_try: 0 });
         }
     }
     for missing in &draft.missing {

@@ -84,6 +84,8 @@ pub(super) struct Placing {
     pub(super) auth: Vec<Seq>,
     pub(super) local_echo: Option<LocalEcho>,
     pub(super) relay: bool,
+    /// Previous events that are not here.
+    pub(super) missing: Vec<OwnedEventId>,
 }
 
 pub(super) struct Draft<'a, 'v> {
@@ -107,6 +109,8 @@ pub(super) struct Draft<'a, 'v> {
     pub(super) missing: Vec<MissingDraft>,
     /// Those that were, and are here now.
     pub(super) found: Vec<MissingDraft>,
+    /// Holes in history, by depth and number of the event behind them: what is missing of it.
+    pub(super) gaps: BTreeMap<(u64, Seq), Vec<String>>,
     /// Redactions that waited for their target.
     pub(super) released: Vec<Released>,
     /// Of the current state, as the draft changes it.
@@ -135,6 +139,7 @@ impl<'a, 'v> Draft<'a, 'v> {
             threads: BTreeMap::new(),
             missing: Vec::new(),
             found: Vec::new(),
+            gaps: BTreeMap::new(),
             released: Vec::new(),
             changed: StatePart::default(),
             learned: RefCell::default(),
@@ -176,7 +181,7 @@ impl<'a, 'v> Draft<'a, 'v> {
 
     /// Puts an event into the draft: its number, its depth, the state after it. Says the number and that state.
     pub(super) fn place(&mut self, placing: Placing) -> Result<(Seq, Root), ReadError> {
-        let Placing { pdu, seq, status, in_graph, root_before, prev_depth, auth, local_echo, relay } = placing;
+        let Placing { pdu, seq, status, in_graph, root_before, prev_depth, auth, local_echo, relay, missing } = placing;
         let seq = match seq {
             Some(seq) => seq,
             None => {
@@ -191,6 +196,7 @@ impl<'a, 'v> Draft<'a, 'v> {
             Some(state_key) if status.counts_in_state() => self.with_entry(root_before, pdu.kind(), state_key, seq)?,
             _ => root_before,
         };
+        self.open_gap(depth, seq, missing);
         self.by_id.insert(pdu.event_id().to_owned(), self.events.len());
         self.events.push(Drafted {
             seq,
@@ -211,13 +217,16 @@ impl<'a, 'v> Draft<'a, 'v> {
         Ok((seq, root_after))
     }
 
-    /// Makes an accepted event (the last that was placed) a forward extremity in the place of those that are before it.
-    pub(super) fn extend(&mut self, seq: Seq, root_after: Root) -> Result<(), SendError> {
+    /// Makes an accepted event (the last that was placed) a forward extremity in the place of those that are before it. If
+    /// `root_after` is `None` it is none itself: it came after events that cite it.
+    pub(super) fn extend(&mut self, seq: Seq, root_after: Option<Root>) -> Result<(), SendError> {
         let Some(drafted) = self.events.last() else { return Ok(()) };
         let (pdu, depth) = (drafted.pdu.clone(), drafted.depth);
         let behind = self.behind(&pdu)?;
         self.tips.retain(|tip| !behind.contains(&*tip.event_id));
-        self.tips.push(Tip { root_after: Some(root_after), ..Tip::new(seq, &pdu, depth, self.rules())? });
+        if root_after.is_some() {
+            self.tips.push(Tip { root_after, ..Tip::new(seq, &pdu, depth, self.rules())? });
+        }
         self.head.extremities = self.tips.iter().map(|tip| tip.seq).collect();
         self.head.extremities.sort_unstable();
         self.head.max_depth = self.head.max_depth.max(depth);

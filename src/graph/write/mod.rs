@@ -10,6 +10,7 @@ mod build;
 mod commit;
 mod create;
 mod draft;
+mod gap;
 mod indexes;
 mod lane;
 mod outlier;

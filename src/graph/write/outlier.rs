@@ -44,6 +44,7 @@ impl Draft<'_, '_> {
             auth: auth.iter().map(|(known, _)| known.seq).collect(),
             local_echo: None,
             relay: false,
+            missing: Vec::new(),
         };
         let (seq, _) = self.place(placing)?;
         Ok(match checked {

@@ -1,6 +1,9 @@
 //! Rooms whose history forks: what the specification says of soft failure, of rejected events and of the state of several.
 
-use myelin::graph::{Membership, Needs, RoomNo, Status, Verdict, keys::RESOLVED};
+use myelin::graph::{
+    Membership, Needs, Receipt, RoomNo, Status, Verdict,
+    keys::{GAP, RESOLVED},
+};
 use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::json;
 
@@ -182,4 +185,61 @@ async fn a_redaction_finds_its_target_in_the_same_commit() {
     assert_eq!(there.status(&redaction.event_id), Some(Status::Accepted));
     assert_eq!(rig.event(&target_id).meta.redacted_by, Some(redaction.seq));
     assert_eq!(rig.event(&target_id).content(), b"{}");
+}
+
+fn gaps(rig: &Rig, no: RoomNo) -> usize {
+    rig.read(|view| view.scan(&GAP.span(&(no,)), 100)).rows.len()
+}
+
+/// An event whose previous event cannot be had, with the state before it as another server says.
+#[tokio::test]
+async fn behind_a_gap_another_server_says_what_the_state_is() {
+    let rig = Rig::new();
+    let no = shared(&rig, &RoomVersionId::V11).await;
+    let there = There { rig: &rig, no };
+    let state_before: Vec<OwnedEventId> = rig.state(no, rig.root(no)).into_iter().map(|(_, id)| id).collect();
+    let lost = there.signed(says("lost on the way").sent_by(FRED));
+    let lost_id = lost.event.pdu().event_id().to_owned();
+    let topic = there
+        .signed(draft(EVE, "m.room.topic", Some(""), json!({"topic": "on"})).after(std::slice::from_ref(&lost_id)));
+    let needs = rig.graph.receive(no, topic.clone()).await.unwrap();
+    assert_eq!(needs, Verdict::Needs(Needs::Missing { prev: vec![lost_id.clone()], auth: Vec::new() }));
+    let unknown = vec![OwnedEventId::try_from("$unknown").unwrap()];
+    let needs = rig.graph.receive(no, Receipt { state_before: Some(unknown.clone()), ..topic.clone() }).await.unwrap();
+    assert_eq!(needs, Verdict::Needs(Needs::Missing { prev: Vec::new(), auth: unknown }));
+
+    let behind = Receipt { state_before: Some(state_before), ..topic };
+    let verdict = rig.graph.receive(no, behind).await.unwrap();
+    let Verdict::Accepted(topic) = verdict else { panic!("{verdict:?}") };
+    assert_eq!((gaps(&rig, no), there.tips().len()), (1, 2));
+    assert_eq!(rig.state_content(no, "m.room.topic", "").unwrap()["topic"], "on");
+    // What was lost comes after all: it is behind what came before it, and no extremity.
+    assert!(matches!(rig.graph.receive(no, lost).await, Ok(Verdict::Accepted(_))));
+    assert_eq!((gaps(&rig, no), there.tips()), (0, vec![topic.event_id]));
+}
+
+/// What was rejected by a state that another server made up is judged again when its previous events are here.
+#[tokio::test]
+async fn an_event_that_was_rejected_wrongly_is_taken_later() {
+    let rig = Rig::new();
+    let no = shared(&rig, &RoomVersionId::V11).await;
+    let there = There { rig: &rig, no };
+    let mut made_up = rig.state(no, rig.root(no));
+    made_up.retain(|(key, _)| key.state_key != EVE);
+    let lost = there.signed(says("lost on the way").sent_by(FRED));
+    let lost_id = lost.event.pdu().event_id().to_owned();
+    let topic = there
+        .signed(draft(EVE, "m.room.topic", Some(""), json!({"topic": "on"})).after(std::slice::from_ref(&lost_id)));
+    let id = topic.event.pdu().event_id().to_owned();
+    let state_before = Some(made_up.into_iter().map(|(_, id)| id).collect());
+    let verdict = rig.graph.receive(no, Receipt { state_before, ..topic.clone() }).await.unwrap();
+    assert!(matches!(verdict, Verdict::Rejected(_)), "{verdict:?}");
+    assert_eq!((there.status(&id), gaps(&rig, no)), (Some(Status::Rejected), 1));
+    assert!(matches!(rig.graph.receive(no, topic.clone()).await, Ok(Verdict::Needs(_))));
+    let verdict = rig.graph.receive(no, lost).await.unwrap();
+    assert!(matches!(verdict, Verdict::Accepted(_)));
+    let verdict = rig.graph.receive(no, topic).await.unwrap();
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    assert_eq!((there.status(&id), there.tips(), gaps(&rig, no)), (Some(Status::Accepted), vec![id], 0));
+    assert_eq!(rig.state_content(no, "m.room.topic", "").unwrap()["topic"], "on");
 }
