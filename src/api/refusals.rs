@@ -44,6 +44,8 @@ impl From<CommitError> for Refusal {
     fn from(error: CommitError) -> Self {
         match &error {
             CommitError::Engine(EngineError::ReadOnly(_)) => Self::unavailable(&error),
+            // Others changed the same all the time: a matter of load, which passes.
+            CommitError::Conflict => Self::limit_exceeded(std::time::Duration::from_secs(1)),
             _ => Self::internal(&error),
         }
     }
@@ -271,6 +273,7 @@ impl From<RoomError> for Refusal {
                 Self::not_found(error.to_string())
             }
             RoomError::NotInRoom | RoomError::Forbidden(_) => Self::forbidden(error.to_string()),
+            RoomError::Suspended => Self::user_suspended(),
             RoomError::NotForGuests => Self::guest_forbidden(),
             RoomError::InviteBlocked => forbidden("M_INVITE_BLOCKED", &error),
             RoomError::NoThirdPartyInvites => forbidden("M_THREEPID_DENIED", &error),

@@ -3,6 +3,7 @@
 //!
 //! Clocks and randomness come only from here (a clippy lint says so), so that a test can own both.
 
+pub mod address;
 pub mod clock;
 pub mod json_writer;
 pub mod metrics;

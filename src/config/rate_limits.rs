@@ -18,6 +18,8 @@ pub struct RateLimits {
     pub heavy: Rate,
     /// What others see: messages, state, memberships.
     pub send: Rate,
+    /// `/sync`, but for those that begin anew.
+    pub sync: Rate,
     /// Logins and other passwords, by address.
     pub login: Rate,
     /// Registrations, by address.
@@ -93,6 +95,12 @@ static SEND: Class = class(
     "10",
     "50",
 );
+static SYNC: Class = class(
+    ("sync_per_second", "sync_burst"),
+    "Syncs of one user. Those that begin anew or ask for everything count as requests that may cost much.",
+    "20",
+    "200",
+);
 static LOGIN: Class = class(
     ("login_per_second", "login_burst"),
     "Logins from one address, and other requests that check a password. What counts as one address is a whole /64 in IPv6.",
@@ -125,6 +133,8 @@ pub(super) static SECTION: Section = Section {
         &HEAVY.burst,
         &SEND.per_second,
         &SEND.burst,
+        &SYNC.per_second,
+        &SYNC.burst,
         &LOGIN.per_second,
         &LOGIN.burst,
         &REGISTRATION.per_second,
@@ -144,6 +154,7 @@ impl RateLimits {
             light: rate(&LIGHT)?,
             heavy: rate(&HEAVY)?,
             send: rate(&SEND)?,
+            sync: rate(&SYNC)?,
             login: rate(&LOGIN)?,
             registration: rate(&REGISTRATION)?,
             federation: rate(&FEDERATION)?,

@@ -1,6 +1,6 @@
 //! Logging in: by password, or by a one-time login token.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use thiserror::Error;
@@ -80,15 +80,15 @@ impl DeviceChoice {
     }
 }
 
-/// Logs in with a password. An unknown user takes as long as a known one.
+/// Logs in with a password, from an address. An unknown user takes as long as a known one.
 pub async fn with_password(
-    users: &Users,
+    (users, from): (&Users, IpAddr),
     user_id: OwnedUserId,
     password: String,
     choice: DeviceChoice,
 ) -> Result<LoggedIn, LoginError> {
     choice.check()?;
-    let account = users.try_password(&user_id, password).await?.ok_or(LoginError::Forbidden)?;
+    let account = users.try_password(&user_id, password, from).await?.ok_or(LoginError::Forbidden)?;
     let maker = users.clone();
     let login = move |view: &View<'_>, batch: &mut Batch| {
         // The password that was right must still be the account's.
@@ -103,9 +103,9 @@ pub async fn with_token(users: &Users, token: String, choice: DeviceChoice) -> R
     choice.check()?;
     let maker = users.clone();
     let login = move |view: &View<'_>, batch: &mut Batch| {
-        let user_id = login_tokens::redeem(view, batch, &token, maker.clock.now())?.ok_or(LoginError::BadToken)?;
-        let account = accounts::get(view, &user_id)?;
-        admit(&maker, view, batch, &user_id, account.as_ref(), &choice)
+        let redeemed = login_tokens::redeem(view, batch, &token, maker.clock.now())?;
+        let (user_id, account) = redeemed.ok_or(LoginError::BadToken)?;
+        admit(&maker, view, batch, &user_id, Some(&account), &choice)
     };
     users.change(login).await
 }
@@ -113,9 +113,10 @@ pub async fn with_token(users: &Users, token: String, choice: DeviceChoice) -> R
 /// Makes a one-time login token for a user who has proved just now who they are.
 pub async fn new_login_token(users: &Users, user_id: &UserId, passed: Passed) -> Result<Secret, LoginError> {
     let (maker, user_id, passed) = (users.clone(), user_id.to_owned(), Arc::new(passed));
-    let make = move |_: &View<'_>, batch: &mut Batch| {
+    let make = move |view: &View<'_>, batch: &mut Batch| {
         passed.consume(batch);
-        Ok(login_tokens::issue(batch, &maker.random, maker.clock.now(), &user_id))
+        let account = accounts::get(view, &user_id)?.ok_or(LoginError::Forbidden)?;
+        Ok(login_tokens::issue(batch, &maker.random, maker.clock.now(), (&user_id, &account)))
     };
     users.change(make).await
 }

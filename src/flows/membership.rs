@@ -56,7 +56,10 @@ pub async fn change(
         Act::Knock => Membership::Knock,
     };
     let content = member_content(membership, &profile, reason);
-    new_state::put(app, user_id, room, NewState::of_member(&target, content)).await.map(|_| ())
+    new_state::put(app, user_id, room, NewState::of_member(&target, content)).await?;
+    // Whoever is not in the room does not type there.
+    app.typing.stop(room, &target);
+    Ok(())
 }
 
 /// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.
@@ -131,7 +134,11 @@ pub(super) async fn set_by_state(
             app.rooms.read(move |_, view| check_invitee(view, &inviter, &invitee)).await?;
             new_state::put(app, user_id, room, state).await
         }
-        _ => new_state::put(app, user_id, room, state).await,
+        _ => {
+            let set = new_state::put(app, user_id, room, state).await?;
+            app.typing.stop(room, &target);
+            Ok(set)
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub enum RoomError {
     /// What was asked for is not allowed.
     #[error("{0}")]
     Forbidden(String),
+    /// The user is suspended.
+    #[error("suspended users may not do this")]
+    Suspended,
     /// The room does not let guests in.
     #[error("guests may not do this here")]
     NotForGuests,

@@ -44,6 +44,8 @@ pub struct Sender {
     pub is_admin: bool,
     /// A guest.
     pub is_guest: bool,
+    /// A suspended user: may redact what is their own, and no more.
+    pub is_suspended: bool,
 }
 
 /// What is sent.
@@ -187,6 +189,9 @@ fn may_redact(
     let of_guests = target.kind == GUEST_ACCESS;
     if target.sender == sender.user_id {
         return Ok(of_guests);
+    }
+    if sender.is_suspended {
+        return Err(RoomError::Suspended);
     }
     if sender.is_admin && target.sender.server_name() == sender.user_id.server_name() {
         return Ok(of_guests);

@@ -6,6 +6,10 @@ use super::error::Refusal;
 /// levels down), and readers give up at 128.
 const DEEPEST: usize = 100;
 
+/// The largest number that is kept. What a double does not hold (1e400 is JSON all the same) most readers refuse, and the
+/// rest of what they read with it: a whole `/sync`.
+const LARGEST_NUMBER: f64 = 1e308;
+
 /// A body without the space around it, if it is a JSON object or empty, and fit to be kept as it came.
 ///
 /// ruma's types keep parts of a body as they are, and neither count depth there nor look into escapes; serde would read
@@ -28,10 +32,11 @@ pub fn json_object(body: &[u8]) -> Result<&[u8], Refusal> {
     if body.first() == Some(&b'{') { Ok(body) } else { Err(Refusal::bad_json("The body must be a JSON object")) }
 }
 
-/// Looks at depth and at escapes of half characters; the parser finds everything else.
+/// Looks at depth, at escapes of half characters and at the size of numbers; the parser finds everything else.
 fn scan(body: &[u8]) -> Result<(), Refusal> {
     let (mut depth, mut rest) = (0_usize, body);
     while let Some((byte, after)) = rest.split_first() {
+        let here = rest;
         rest = after;
         match byte {
             b'{' | b'[' => {
@@ -42,10 +47,23 @@ fn scan(body: &[u8]) -> Result<(), Refusal> {
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'"' => rest = string(rest)?,
+            b'-' | b'0'..=b'9' => rest = number(here)?,
             _ => {}
         }
     }
     Ok(())
+}
+
+/// What stands behind the number that begins here.
+fn number(here: &[u8]) -> Result<&[u8], Refusal> {
+    let end = here.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    let (text, after) = here.split_at_checked(end.unwrap_or(here.len())).unwrap_or((here, &[]));
+    // What is no number at all the parser finds.
+    let value: Option<f64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    if value.is_some_and(|value| value.abs() > LARGEST_NUMBER) {
+        return Err(Refusal::bad_json("The body has a number that is too large"));
+    }
+    Ok(after)
 }
 
 /// What stands behind the string that begins here.
@@ -102,6 +120,19 @@ mod tests {
             r#"{"a":"\\\ud800"}"#,
         ] {
             assert_eq!(scan(bad.as_bytes()).unwrap_err().code(), "M_NOT_JSON", "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_such_as_everybody_can_read() {
+        for good in ["[0,-1,1.5e3,1e308,-1E+308,1e-400,123456789012345678901234567890]", r#"{"a1e400":"1e400"}"#] {
+            assert!(scan(good.as_bytes()).is_ok(), "{good}");
+        }
+        let digits = "9".repeat(400);
+        for bad in ["1e400", "-1e400", "1E+309", "1.8e308", "0.1e9999999999999", &*digits] {
+            for body in [format!("{{\"a\":{bad}}}"), format!("{{\"a\":[1,{{\"b\":{bad} }}]}}")] {
+                assert_eq!(json_object(body.as_bytes()).unwrap_err().code(), "M_BAD_JSON", "{body}");
+            }
         }
     }
 

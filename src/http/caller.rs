@@ -50,11 +50,13 @@ pub enum CallerKind {
 
 impl Caller {
     /// Whether this kind of user, and an account in this standing, may ask for this at all. Guests may only what is listed
-    /// for them; a locked account may only end its sessions.
+    /// for them; a locked account may only end its sessions; a suspended one takes no part, but may leave.
     pub(super) fn may(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
         match self.standing {
             Standing::Locked if !ends_sessions(pattern) => return Err(Refusal::user_locked()),
-            Standing::Suspended if class == RateClass::Send => return Err(Refusal::user_suspended()),
+            Standing::Suspended if class == RateClass::Send && !is_open_to_suspended(pattern) => {
+                return Err(Refusal::user_suspended());
+            }
             Standing::Good | Standing::Locked | Standing::Suspended => {}
         }
         if self.kind == CallerKind::Guest && !guests::may(parts, pattern) {
@@ -73,6 +75,13 @@ fn endpoint(pattern: &str) -> Option<&str> {
 /// Client-server API, "Account locking": these two work all the same.
 fn ends_sessions(pattern: &str) -> bool {
     matches!(endpoint(pattern), Some("logout" | "logout/all"))
+}
+
+/// Client-server API, "Account suspension": of what others see, suspended users may leave rooms, reject invites and redact
+/// their own events (whose they are is seen later).
+fn is_open_to_suspended(pattern: &str) -> bool {
+    let mut segments = endpoint(pattern).into_iter().flat_map(|endpoint| endpoint.split('/'));
+    segments.next() == Some("rooms") && matches!(segments.nth(1), Some("leave" | "redact"))
 }
 
 /// What an authentication scheme makes of a request.

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use socket2::{SockRef, Socket};
 use tokio::time::Instant;
 
+use crate::base::address::subscriber;
+
 /// The connections of a server. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Mutex<State>>);
@@ -23,13 +25,14 @@ pub struct Connections(Arc<Mutex<State>>);
 struct State {
     next: u64,
     open: HashMap<u64, Connection>,
-    of_address: HashMap<IpAddr, usize>,
+    /// By [`subscriber`], as limits count too.
+    of_address: HashMap<String, usize>,
 }
 
 struct Connection {
     /// A second handle on the socket, to end it by.
     socket: Socket,
-    address: IpAddr,
+    address: String,
     /// Requests that are being answered.
     busy: usize,
     idle_since: Instant,
@@ -52,7 +55,7 @@ pub struct Busy<'a>(&'a Ticket);
 impl Connections {
     /// Counts a connection. `None`, and its end, when `address` has `most` already or the system has no more handles.
     pub fn admit(&self, socket: &SockRef<'_>, address: IpAddr, most: usize) -> Option<Ticket> {
-        let mut state = self.0.lock();
+        let (address, mut state) = (subscriber(address), self.0.lock());
         let open = state.of_address.get(&address).copied().unwrap_or(0);
         let handle = if open < most { socket.try_clone().ok() } else { None };
         let Some(handle) = handle else {
@@ -60,7 +63,7 @@ impl Connections {
             let _ = socket.shutdown(Shutdown::Both);
             return None;
         };
-        state.of_address.insert(address, open.saturating_add(1));
+        state.of_address.insert(address.clone(), open.saturating_add(1));
         let number = state.next;
         state.next = state.next.wrapping_add(1);
         state.open.insert(

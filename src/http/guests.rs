@@ -44,10 +44,6 @@ const ALLOWED: &[(&str, &str)] = &[
 
 /// Whether a guest may do this.
 pub(super) fn may(parts: &Parts, pattern: &str) -> bool {
-    // Answered to everybody; who asks only decides what else is said.
-    if pattern == "/_matrix/client/versions" {
-        return true;
-    }
     let Some((_, rest)) = pattern.strip_prefix("/_matrix/client/").and_then(|rest| rest.split_once('/')) else {
         return false;
     };
@@ -89,7 +85,6 @@ mod tests {
             (Method::PUT, "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}"),
             (Method::HEAD, "/_matrix/client/v3/sync"),
             (Method::POST, "/_matrix/client/v3/logout"),
-            (Method::GET, "/_matrix/client/versions"),
         ] {
             assert!(guest_may(method, pattern, ""), "{pattern}");
         }

@@ -11,10 +11,10 @@ use super::{
     caller::{Caller, Scheme},
     error::Refusal,
     extract::RawRequest,
-    limit::{Limiter, address_key},
+    limit::Limiter,
     reply::{IntoOutgoing, Outgoing},
 };
-use crate::app::App;
+use crate::{app::App, base::address::subscriber};
 
 /// A request whose route is found.
 #[doc(hidden)]
@@ -32,14 +32,26 @@ pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S:
     if by_address {
         charge(call, class, None)?;
     }
-    let who = S::identify(&call.app, &call.parts).await?;
+    let who = match S::identify(&call.app, &call.parts).await {
+        Ok(who) => who,
+        // Nobody's budget pays for those who are nobody.
+        Err(refusal) => return Err(charge(call, RateClass::Light, None).err().unwrap_or(refusal)),
+    };
     if let Some(caller) = S::caller(&who) {
         caller.may(class, (&call.parts, &call.pattern))?;
     }
     if !by_address {
-        charge(call, class, S::budget(&who))?;
+        charge(call, cost(call, class), S::budget(&who))?;
     }
     Ok(who)
+}
+
+/// What a request costs: a sync that has no beginning, or asks for everything, reads more than one that goes on.
+fn cost(call: &Call, class: RateClass) -> RateClass {
+    let value = |name| call.parts.query_value(name).filter(|value| !value.is_empty());
+    let is_whole = class == RateClass::Poll
+        && (value("since").is_none() || value("full_state").is_some_and(|value| value == "true"));
+    if is_whole { RateClass::Heavy } else { class }
 }
 
 /// The device of somebody who reads, to whom what it reads shall come behind the answers to what it sends.
@@ -64,7 +76,7 @@ impl Reading {
 fn charge(call: &Call, class: RateClass, budget: Option<&str>) -> Result<(), Refusal> {
     let checked = match budget {
         Some(budget) => call.limiter.check(class, budget),
-        None => call.limiter.check(class, &address_key(call.parts.peer)),
+        None => call.limiter.check(class, &subscriber(call.parts.peer)),
     };
     checked.map_err(Refusal::limit_exceeded)
 }

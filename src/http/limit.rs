@@ -3,7 +3,6 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -33,7 +32,7 @@ pub enum RateClass {
     Register,
     /// What other servers ask for: limited by server, or by address where they need not sign.
     Federation,
-    /// Long polls: bounded by themselves.
+    /// `/sync`: those that begin anew or ask for everything count as [`RateClass::Heavy`].
     Poll,
 }
 
@@ -55,6 +54,8 @@ pub struct RateLimits {
     pub heavy: Option<Budget>,
     /// [`RateClass::Send`].
     pub send: Option<Budget>,
+    /// [`RateClass::Poll`].
+    pub poll: Option<Budget>,
     /// [`RateClass::Login`].
     pub login: Option<Budget>,
     /// [`RateClass::Register`].
@@ -72,7 +73,7 @@ const FORGET_EVERY: u32 = 4_096;
 pub struct Limiter {
     hasher: RandomState,
     requests: AtomicU32,
-    classes: [(RateClass, Option<Keyed>); 6],
+    classes: [(RateClass, Option<Keyed>); 7],
 }
 
 type Keyed = RateLimiter<u64, DashMapStateStore<u64>, Ticks, NoOpMiddleware<Nanos>>;
@@ -85,17 +86,6 @@ impl clock::Clock for Ticks {
     type Instant = Nanos;
     fn now(&self) -> Nanos {
         Nanos::from(self.0.elapsed())
-    }
-}
-
-/// What counts as one address: in IPv6 a whole /64, which is what one subscriber gets at least.
-pub fn address_key(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
     }
 }
 
@@ -120,6 +110,7 @@ impl Limiter {
                 (RateClass::Light, limiter(limits.light)),
                 (RateClass::Heavy, limiter(limits.heavy)),
                 (RateClass::Send, limiter(limits.send)),
+                (RateClass::Poll, limiter(limits.poll)),
                 (RateClass::Login, limiter(limits.login)),
                 (RateClass::Register, limiter(limits.register)),
                 (RateClass::Federation, limiter(limits.federation)),
@@ -157,15 +148,6 @@ mod tests {
         tokio::time::advance(wait).await;
         assert!(limiter.check(RateClass::Send, "@alice:a").is_ok(), "after the time that was told");
         assert!(limiter.check(RateClass::Send, "@alice:a").is_err());
-    }
-
-    #[test]
-    fn a_subscriber_is_one_address() {
-        let key = |address: &str| address_key(address.parse().unwrap());
-        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
-        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
-        assert_eq!(key("2001:db8:1:2:3::4"), key("2001:db8:1:2:ffff::1"));
-        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
     }
 
     #[test]

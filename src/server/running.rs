@@ -194,6 +194,7 @@ pub(super) fn rate_limits(limits: &config::RateLimits) -> RateLimits {
         light: budget(limits.light),
         heavy: budget(limits.heavy),
         send: budget(limits.send),
+        poll: budget(limits.sync),
         login: budget(limits.login),
         register: budget(limits.registration),
         federation: budget(limits.federation),

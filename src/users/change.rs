@@ -1,10 +1,16 @@
 //! Reading, building and committing in one go, again when something changed meanwhile.
 
+use std::time::Duration;
+
 use super::Users;
 use crate::store::{Batch, CommitError, ReadError, View};
 
 /// How often a change is built anew before it is given up.
-const TRIES: usize = 32;
+const TRIES: u32 = 48;
+/// Tries that follow at once; behind them, each waits for a random time, so that not all come again together.
+const AT_ONCE: u32 = 3;
+/// The longest such wait, in ms; it begins with the double of 1 and doubles with each try.
+const LONGEST_WAIT: u64 = 512;
 
 impl Users {
     /// Reads from one snapshot; see [`crate::store::Store::read`].
@@ -27,7 +33,8 @@ impl Users {
         T: Send + 'static,
         E: From<ReadError> + From<CommitError> + Send + 'static,
     {
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
+            self.wait_for_turn(tried).await;
             let build = build.clone();
             let read = self.store.read(move |view| {
                 let mut batch = Batch::new();
@@ -45,5 +52,13 @@ impl Users {
             }
         }
         Err(CommitError::Conflict.into())
+    }
+
+    async fn wait_for_turn(&self, tried: u32) {
+        if let Some(waits) = tried.checked_sub(AT_ONCE) {
+            let longest = 2_u64.checked_shl(waits).filter(|longest| *longest < LONGEST_WAIT).unwrap_or(LONGEST_WAIT);
+            let millis = self.random.u64().checked_rem(longest).unwrap_or_default();
+            self.clock.sleep(Duration::from_millis(millis)).await;
+        }
     }
 }

@@ -10,13 +10,13 @@ use super::{
     devices::{Device, Seen},
     profile::Profile,
     registration::RegistrationToken,
-    tokens::{LoginToken, RefreshRow, TokenHash, TokenRow},
+    tokens::{LoginToken, LoginTokenV1, RefreshRow, TokenHash, TokenRow},
     txn::Transaction,
     uia::UiaRow,
 };
 use crate::{
     base::clock::UnixMillis,
-    store::{DecodeError, Family, KeyPart, Keyspace, KeyspaceInfo, Position, Record},
+    store::{DecodeError, Family, KeyPart, Keyspace, KeyspaceInfo, Position, Record, Value},
 };
 
 /// Accounts.
@@ -100,8 +100,12 @@ pub(super) const NONCE: Keyspace<(String,), UnixMillis> =
     Keyspace::new(Family::Hot, 0x4C, "registration_nonce", "nonce → expiry; deleted by its use");
 
 /// One-time login tokens.
-pub(super) const LOGIN_TOKEN: Keyspace<(TokenHash,), LoginToken> =
-    Keyspace::new(Family::Hot, 0x4D, "login_token", "hash of a login token → user, expiry; deleted by its use");
+pub(super) const LOGIN_TOKEN: Keyspace<(TokenHash,), LoginToken> = Keyspace::new(
+    Family::Hot,
+    0x4D,
+    "login_token",
+    "hash of a login token → user, expiry, hash of the credentials; deleted by its use",
+);
 
 /// All keyspaces of this module, for the catalogue and the golden bytes.
 pub const KEYSPACES: &[KeyspaceInfo] = &[
@@ -150,7 +154,15 @@ impl Record for Device {}
 impl Record for Seen {}
 impl Record for TokenRow {}
 impl Record for RefreshRow {}
-impl Record for LoginToken {}
+impl Record for LoginTokenV1 {}
+impl Record for LoginToken {
+    const VERSION: u8 = 2;
+    /// Version 1 did not know the credentials: such a token, two minutes old at most, is void.
+    fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        let LoginTokenV1 { user, expires_at } = Value::decode(version, body)?;
+        Ok(Self { user, expires_at, credentials: [0; 16] })
+    }
+}
 impl Record for Transaction {}
 impl Record for UiaRow {}
 impl Record for RegistrationToken {}

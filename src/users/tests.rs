@@ -11,7 +11,7 @@ use super::{
     txn::TxnKey,
     *,
 };
-use crate::store::{Batch, CommitError, Position, engine::memory::Memory};
+use crate::store::{Batch, CommitError, Position, View, engine::memory::Memory};
 
 fn alice() -> &'static UserId {
     user_id!("@alice:localhost")
@@ -216,4 +216,18 @@ async fn an_answer_is_recorded_once_and_for_one_request_of_one_device() {
     assert_ne!(shifted(&["send", "m.x", "b c"]), shifted(&["send", "m.x b", "c"]));
     assert_ne!(shifted(&["send", "m.x"]), shifted(&["sendm", ".x"]));
     assert_eq!(users.sweep().await.unwrap(), 1, "after a week nobody asks again");
+}
+
+#[tokio::test]
+async fn many_changes_of_one_user_at_once_all_come_through() {
+    let users = users();
+    let changes = (0..100).map(|n| {
+        let (kind, content) = (format!("t.{n}"), to_raw_value(&json!({})).unwrap());
+        let put =
+            move |view: &View<'_>, batch: &mut Batch| account_data::put(view, batch, alice(), (None, &kind), &content);
+        users.change(put)
+    });
+    for change in futures_util::future::join_all(changes).await {
+        change.unwrap();
+    }
 }

@@ -91,6 +91,15 @@ pub(super) struct RefreshRow {
 pub(super) struct LoginToken {
     pub(super) user: String,
     pub(super) expires_at: UnixMillis,
+    /// A hash of the credentials that the account had then: with others, the token is void.
+    pub(super) credentials: [u8; 16],
+}
+
+/// A one-time login token, as it was stored before it knew credentials.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LoginTokenV1 {
+    pub(super) user: String,
+    pub(super) expires_at: UnixMillis,
 }
 
 /// What a client gets.

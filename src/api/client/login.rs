@@ -72,7 +72,7 @@ async fn login(app: App, request: RawRequest) -> Result<Json, Refusal> {
             };
             // Users of other servers and third-party identifiers lead to nobody here.
             let user_id = user_id.ok_or(flows::login::LoginError::Forbidden)?;
-            flows::login::with_password(&app.users, user_id, password, choice).await?
+            flows::login::with_password((&app.users, request.peer), user_id, password, choice).await?
         }
         "m.login.token" => {
             let token = login.token.ok_or_else(|| Refusal::missing_param("`token` is missing"))?;

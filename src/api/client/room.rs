@@ -8,6 +8,7 @@ use crate::{
     flows::send::Sender,
     http::{Caller, CallerKind, RawRequest, Refusal},
     rooms::{events::Recipient, filter::RoomEventFilter, page_token::AnyToken},
+    users::Standing,
 };
 
 /// Versions of the path under which the endpoints of rooms stand that are read by hand.
@@ -23,6 +24,7 @@ pub(super) fn sender(caller: &Caller) -> Sender {
         device_created_at: caller.device_created_at,
         is_admin: caller.is_admin,
         is_guest: is_guest(caller),
+        is_suspended: caller.standing == Standing::Suspended,
     }
 }
 

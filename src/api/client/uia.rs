@@ -23,7 +23,7 @@ pub(super) const PASSWORD: &[Flow] = &[&[Stage::Password]];
 
 /// What a request asks for, for its session to be bound to.
 pub(super) fn operation(caller: &Caller, parts: &Parts) -> Operation {
-    Operation::new(Some(&caller.user_id), parts.method.as_str(), &parts.path, &parts.body)
+    Operation::new(Some(&caller.user_id), parts.method.as_str(), &parts.path, &parts.body).asked_from(parts.peer)
 }
 
 /// Takes the client through the flows of an operation, or answers what is missing.

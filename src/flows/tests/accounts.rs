@@ -71,7 +71,7 @@ async fn the_first_start_gives_one_token_once() {
 async fn a_new_password_replaces_the_old_one() {
     let house = House::new();
     let token = house.register("alice").await.tokens.access.reveal();
-    let other = with_password(&house.users, user_id("alice"), password("alice"), on("OTHER")).await.unwrap();
+    let other = with_password((&house.users, HOME), user_id("alice"), password("alice"), on("OTHER")).await.unwrap();
     let other = other.tokens.access.reveal();
     let kept = house.users.authenticate(&token).await.unwrap().device_id.clone();
     for (bad, error) in [("short", PasswordError::TooShort(8)), (&*"x".repeat(513), PasswordError::TooLong)] {
@@ -82,7 +82,7 @@ async fn a_new_password_replaces_the_old_one() {
         .await
         .unwrap();
     assert!(house.users.authenticate(&token).await.is_ok() && house.users.authenticate(&other).await.is_err());
-    let old = with_password(&house.users, user_id("alice"), password("alice"), on("X")).await;
+    let old = with_password((&house.users, HOME), user_id("alice"), password("alice"), on("X")).await;
     assert!(matches!(old, Err(LoginError::Forbidden)));
-    with_password(&house.users, user_id("alice"), "a new password".to_owned(), on("X")).await.unwrap();
+    with_password((&house.users, HOME), user_id("alice"), "a new password".to_owned(), on("X")).await.unwrap();
 }

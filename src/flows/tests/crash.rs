@@ -28,7 +28,7 @@ async fn live(house: &House, acknowledged: &mut Acknowledged) -> Option<()> {
     let account = NewAccount { session: Some(on("FIRST")), ..house.account("alice").await };
     let first = register(users, account).await.ok()??.tokens.access.reveal();
     acknowledged.alive.push(first.clone());
-    let login = async |choice| with_password(users, user_id("alice"), password("alice"), choice).await.ok();
+    let login = async |choice| with_password((users, HOME), user_id("alice"), password("alice"), choice).await.ok();
     let second = login(on("SECOND")).await?.tokens.access.reveal();
     acknowledged.alive.push(second.clone());
     // A takeover: the device's old token is dead when the new one is given out, and may be when it is not.

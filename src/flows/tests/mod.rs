@@ -5,7 +5,10 @@ mod crash;
 mod sessions;
 mod uia;
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use ruma::{OwnedUserId, owned_server_name};
 
@@ -18,6 +21,9 @@ use crate::{
     store::{ReadError, Store, View, engine::memory::Memory},
     users::{Hashing, Options, Users},
 };
+
+/// Where everybody logs in from.
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A server's accounts, and the disk they are on. Whatever a test does, nothing may be out of joint at its end.
 struct House {

@@ -29,7 +29,7 @@ async fn lives(house: &House, token: &str) -> bool {
 }
 
 async fn login(house: &House, name: &str, choice: DeviceChoice) -> LoggedIn {
-    with_password(&house.users, user_id(name), password(name), choice).await.unwrap()
+    with_password((&house.users, HOME), user_id(name), password(name), choice).await.unwrap()
 }
 
 fn reveal(tokens: Issued) -> (String, String) {
@@ -63,12 +63,12 @@ async fn nobody_learns_whether_the_name_or_the_password_is_wrong() {
     let house = House::new();
     house.register("alice").await;
     for (name, tried) in [("alice", "bob"), ("nobody", "nobody")] {
-        let result = with_password(&house.users, user_id(name), password(tried), DeviceChoice::default()).await;
+        let result = with_password((&house.users, HOME), user_id(name), password(tried), DeviceChoice::default()).await;
         assert!(matches!(result, Err(LoginError::Forbidden)), "{name}");
     }
     let bare = NewAccount { password_hash: None, ..house.account("bare").await };
     register(&house.users, bare).await.unwrap();
-    let result = with_password(&house.users, user_id("bare"), String::new(), DeviceChoice::default()).await;
+    let result = with_password((&house.users, HOME), user_id("bare"), String::new(), DeviceChoice::default()).await;
     assert!(matches!(result, Err(LoginError::Forbidden)), "an account without a password has none that fits");
 }
 
@@ -76,7 +76,8 @@ async fn nobody_learns_whether_the_name_or_the_password_is_wrong() {
 async fn guessing_is_slowed_down() {
     let house = House::new();
     house.register("alice").await;
-    let guess = async |word: &str| with_password(&house.users, user_id("alice"), word.to_owned(), on("X")).await;
+    let guess =
+        async |word: &str| with_password((&house.users, HOME), user_id("alice"), word.to_owned(), on("X")).await;
     for _ in 0..10 {
         assert!(matches!(guess("wrong").await, Err(LoginError::Forbidden)));
     }
@@ -126,7 +127,7 @@ async fn devices_are_bounded_and_checked() {
         (on(&"x".repeat(256)), DeviceError::BadId),
         (DeviceChoice { display_name: Some(long), ..on("1") }, DeviceError::BadDisplayName),
     ] {
-        let result = with_password(&house.users, user_id("alice"), password("alice"), choice).await;
+        let result = with_password((&house.users, HOME), user_id("alice"), password("alice"), choice).await;
         let found = result.unwrap_err().to_string();
         assert_eq!(found, LoginError::Device(error).to_string());
     }
@@ -219,9 +220,9 @@ async fn locked_suspended_and_deactivated_accounts() {
 
     account::set_locked(users, user.clone(), true).await.unwrap();
     assert_eq!(standing().await, Standing::Locked);
-    let refused = with_password(users, user.clone(), password("alice"), on("X")).await;
+    let refused = with_password((users, HOME), user.clone(), password("alice"), on("X")).await;
     assert!(matches!(refused, Err(LoginError::Locked)));
-    let guessed = with_password(users, user.clone(), "wrong".to_owned(), on("X")).await;
+    let guessed = with_password((users, HOME), user.clone(), "wrong".to_owned(), on("X")).await;
     assert!(matches!(guessed, Err(LoginError::Forbidden)), "only who knows the password learns of the lock");
     let by_token = login_token(&house, "alice").await;
     assert!(matches!(with_token(users, by_token, on("X")).await, Err(LoginError::Locked)));
@@ -241,7 +242,7 @@ async fn locked_suspended_and_deactivated_accounts() {
     assert!(!lives(&house, &token).await);
     assert!(matches!(refresh(users, &refresh_token).await, Err(RefreshError::Unknown)));
     assert!(matches!(with_token(users, by_token, on("X")).await, Err(LoginError::Deactivated)));
-    let refused = with_password(users, user.clone(), password("alice"), on("X")).await;
+    let refused = with_password((users, HOME), user.clone(), password("alice"), on("X")).await;
     assert!(matches!(refused, Err(LoginError::Forbidden)), "the password is gone");
     assert!(account::set_locked(users, user.clone(), false).await.is_err());
     assert!(account::set_admin(users, user, true).await.is_err());

@@ -278,7 +278,7 @@ impl Users {
         if claimed.is_some_and(|claimed| claimed != user_id) {
             return Ok(Some(Failure::Password));
         }
-        let account = self.try_password(&user_id, password).await?;
+        let account = self.try_password(&user_id, password, operation.from).await?;
         Ok(account.is_none().then_some(Failure::Password))
     }
 

@@ -1,6 +1,9 @@
 //! The request that a session of user-interactive authentication is for, and no other.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ruma::{OwnedUserId, UserId};
 use serde_json::Value as Json;
@@ -10,6 +13,8 @@ use serde_json::Value as Json;
 pub struct Operation {
     /// Who asks, if the endpoint knows.
     pub user_id: Option<OwnedUserId>,
+    /// From where the request came; a session is not bound to that.
+    pub(super) from: IpAddr,
     /// A hash of user, method, path and body.
     pub(super) binding: [u8; 32],
 }
@@ -29,7 +34,14 @@ impl Operation {
             }
             _ => drop(hasher.update(body)),
         }
-        Self { user_id: user_id.map(ToOwned::to_owned), binding: *hasher.finalize().as_bytes() }
+        let (user_id, from) = (user_id.map(ToOwned::to_owned), Ipv4Addr::UNSPECIFIED.into());
+        Self { user_id, from, binding: *hasher.finalize().as_bytes() }
+    }
+
+    /// The same, known to come from this address.
+    #[must_use]
+    pub fn asked_from(self, from: IpAddr) -> Self {
+        Self { from, ..self }
     }
 }
 

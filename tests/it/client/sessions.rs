@@ -1,13 +1,14 @@
 //! Sessions end, whatever their users did before; and a locked or suspended account may do what it may and no more.
 
 use futures_util::future::join_all;
+use http::Method;
 use myelin::flows::account;
 use ruma::user_id;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     api::{Api, password, proof, token},
-    rooms::path,
+    rooms::{path, segment},
 };
 use crate::harness::TestServer;
 
@@ -127,4 +128,85 @@ async fn a_device_keeps_its_name_when_none_is_given() {
     api.put("/v3/devices/FIRST", &alice, json!({})).await.ok();
     assert_eq!(api.get("/v3/devices/FIRST", &alice).await.ok()["display_name"], "A phone");
     api.put("/v3/devices/NONE", &alice, json!({})).await.refused(404, "M_NOT_FOUND");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_user_may_leave_and_take_back_what_they_said() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let room = api.public_room(&alice).await;
+    api.join(&bob, &room).await;
+    let (own, other) = (api.say(&alice, &room, "mine").await, api.say(&bob, &room, "his").await);
+    account::set_suspended(&api.app().users, user_id!("@alice:localhost").to_owned(), true).await.unwrap();
+    let redact = |id: &str, txn: &str| path(&room, &format!("redact/{}/{txn}", segment(id)));
+    api.put(&redact(&own, "1"), &alice, json!({})).await.ok();
+    api.put(&redact(&other, "2"), &alice, json!({})).await.refused(403, "M_USER_SUSPENDED");
+    let text = json!({"msgtype": "m.text", "body": "still here"});
+    for target in ["send/m.room.message/leave", "send/redact/leave"] {
+        api.put(&path(&room, target), &alice, text.clone()).await.refused(403, "M_USER_SUSPENDED");
+    }
+    api.post(&path(&room, "invite"), &alice, json!({"user_id": "@bob:localhost"}))
+        .await
+        .refused(403, "M_USER_SUSPENDED");
+    api.post(&path(&room, "leave"), &alice, json!({})).await.ok();
+    api.post(&path(&room, "join"), &alice, json!({})).await.refused(403, "M_USER_SUSPENDED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_token_ends_with_the_password_that_it_was_made_under() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    let made = api.post("/v1/login/get_token", &alice, json!({"auth": proof("alice")})).await.ok();
+    let change = json!({"new_password": password("alice"), "auth": proof("alice")});
+    api.post("/v3/account/password", &alice, change).await.ok();
+    let login = |made: &Value| json!({"type": "m.login.token", "token": made["login_token"]});
+    api.anonymous(Method::POST, "/v3/login", login(&made)).await.refused(403, "M_FORBIDDEN");
+    let made = api.post("/v1/login/get_token", &alice, json!({"auth": proof("alice")})).await.ok();
+    api.anonymous(Method::POST, "/v3/login", login(&made)).await.ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_are_told_to_whoever_asks() {
+    let api = Api::open();
+    assert!(api.get("/versions", "myl_dead").await.ok()["versions"].is_array());
+    assert!(api.anonymous(Method::GET, "/versions", Value::Null).await.ok()["versions"].is_array());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_goes_or_is_put_out_stops_typing() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let room = api.public_room(&alice).await;
+    let typing = path(&room, "typing/@bob:localhost");
+    let member = path(&room, "state/m.room.member/@bob:localhost");
+    for way in 0..3 {
+        api.join(&bob, &room).await;
+        api.put(&typing, &bob, json!({"typing": true, "timeout": 100_000})).await.ok();
+        let who = async || api.get("/v3/sync", &alice).await.ok()["rooms"]["join"][&room]["ephemeral"].to_string();
+        assert!(who().await.contains("@bob:localhost"));
+        match way {
+            0 => api.leave(&bob, &room).await,
+            1 => drop(api.post(&path(&room, "kick"), &alice, json!({"user_id": "@bob:localhost"})).await.ok()),
+            _ => drop(api.put(&member, &alice, json!({"membership": "ban"})).await.ok()),
+        }
+        assert!(!who().await.contains("@bob:localhost"), "{way}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_no_double_holds_is_not_kept() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    let room = api.public_room(&alice).await;
+    for target in [
+        "/v3/user/@alice:localhost/account_data/a",
+        "/v3/profile/@alice:localhost/a",
+        &*path(&room, "send/m.x/1"),
+        &*path(&room, "state/m.x/1"),
+    ] {
+        let target = format!("/_matrix/client{target}");
+        api.send(Method::PUT, &target, Some(&alice), r#"{"a":1e400}"#).await.refused(400, "M_BAD_JSON");
+    }
+    let synced = api.get("/v3/sync", &alice).await;
+    assert!(serde_json::from_slice::<Value>(&synced.body).is_ok());
 }

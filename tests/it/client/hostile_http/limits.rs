@@ -168,3 +168,31 @@ async fn the_log_and_the_answers_tell_no_secrets() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whole_syncs_cost_as_much_as_they_read_and_wrong_tokens_cost_their_address() {
+    let limits = "heavy_per_second = 0.1\nheavy_burst = 4\nsync_per_second = 1\nsync_burst = 6\n";
+    let limits = format!("{limits}light_per_second = 0.1\nlight_burst = 5\n");
+    let server = TestServer::configured(&format!("[registration]\nmode = \"open\"\n[rate_limits]\n{limits}"));
+    let alice = server.register_user("alice").await;
+    let sync = async |query: &str| server.get(&format!("/v3/sync{query}")).by(&alice).send().await;
+    let next = sync("").await.ok()["next_batch"].as_str().unwrap().to_owned();
+    for query in ["?since=", "?full_state=true", &*format!("?full_state=true&since={next}")] {
+        sync(query).await.ok();
+    }
+    sync("?timeout=0").await.refused(429, "M_LIMIT_EXCEEDED");
+    // Those that go on have a budget of their own, however short they wait.
+    for _ in 0..6 {
+        sync(&format!("?timeout=0&since={next}")).await.ok();
+    }
+    sync(&format!("?timeout=1&since={next}")).await.refused(429, "M_LIMIT_EXCEEDED");
+
+    let guess =
+        async |token: &str, address: [u16; 8]| server.get("/v3/account/whoami").token(token).from(address).send().await;
+    for host in 0..5 {
+        guess(&format!("wrong{host}"), [0x2001, 0xdb8, 0, 1, 0, 0, 0, host]).await.refused(401, "M_UNKNOWN_TOKEN");
+    }
+    guess("wrong", [0x2001, 0xdb8, 0, 1, 0, 0, 0, 99]).await.refused(429, "M_LIMIT_EXCEEDED");
+    guess("wrong", [0x2001, 0xdb8, 0, 2, 0, 0, 0, 1]).await.refused(401, "M_UNKNOWN_TOKEN");
+    server.get("/v3/account/whoami").by(&alice).from([0x2001, 0xdb8, 0, 1, 0, 0, 0, 1]).send().await.ok();
+}
