@@ -250,7 +250,7 @@ impl From<SetProfileError> for Refusal {
 impl From<AccessError> for Refusal {
     fn from(error: AccessError) -> Self {
         match error {
-            AccessError::NotInRoom => Self::forbidden(error.to_string()),
+            AccessError::NotInRoom | AccessError::NotThen => Self::forbidden(error.to_string()),
             AccessError::Read(error) => error.into(),
         }
     }

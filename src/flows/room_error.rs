@@ -88,6 +88,7 @@ impl From<AccessError> for RoomError {
     fn from(error: AccessError) -> Self {
         match error {
             AccessError::NotInRoom => Self::NotInRoom,
+            AccessError::NotThen => Self::Forbidden(error.to_string()),
             AccessError::Read(error) => Self::Read(error),
         }
     }

@@ -115,11 +115,24 @@ fn rows_of_members(golden: &mut Golden) {
         was_joined: true,
         forgotten: false,
         out_of_band: Some(b"{}".to_vec()),
+        joined_at: Some(Position(298)),
     };
     golden.row(&USER_ROOM, (text(USER), ROOM), row);
     let server = RoomServer { joined_users: 2, joined: Position(300), left: RoomServer::STILL };
     golden.row(&ROOM_SERVER, (ROOM, text("there")), server);
     golden.row(&SERVER_ROOM, (text("there"), ROOM), ());
+}
+
+/// Rows that were written before the position of the join was part of them.
+#[test]
+fn a_users_room_of_the_first_version_is_read() {
+    let mut bytes = vec![1, 2, 1, 7, 0xAC, 2, 0, 0, 1, 0, 0];
+    let read = |bytes: &[u8]| crate::store::value::from_bytes::<UserRoom>(bytes).unwrap();
+    let joined = read(&bytes);
+    assert_eq!((joined.membership, joined.position, joined.was_joined), (Membership::Join, Position(300), true));
+    assert_eq!(joined.joined_at, Some(Position(300)));
+    bytes[1] = 4;
+    assert_eq!((read(&bytes).membership, read(&bytes).joined_at), (Membership::Ban, None));
 }
 
 /// A leaf is the other form of a node, whose keyspace has one golden row only.

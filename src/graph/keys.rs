@@ -84,7 +84,7 @@ pub const USER_ROOM: Keyspace<(String, RoomNo), UserRoom> = Keyspace::new(
     Family::Index,
     0x05,
     "user_room",
-    "local user, room → membership, seq, position, state at the leave, forgotten, out-of-band event; own membership changes",
+    "local user, room → membership, seq, position, state at the leave, forgotten, position of the join, out-of-band event; own membership changes",
 );
 /// Servers of a room.
 pub const ROOM_SERVER: Keyspace<(RoomNo, String), RoomServer> = Keyspace::new(

@@ -124,8 +124,42 @@ pub struct UserRoom {
     pub forgotten: bool,
     /// An invite, knock or leave that came without the room: the event and its stripped state, as JSON.
     pub out_of_band: Option<Vec<u8>>,
+    /// While they are in the room: the commit by which they joined, which a new name or picture does not move.
+    pub joined_at: Option<Position>,
 }
-impl Record for UserRoom {}
+
+impl Record for UserRoom {
+    const VERSION: u8 = 2;
+    fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        super::bytes::first_version(version)?;
+        let old: UserRoomV1 = postcard::from_bytes(body).map_err(|_| DecodeError("a record does not decode"))?;
+        Ok(Self {
+            membership: old.membership,
+            seq: old.seq,
+            position: old.position,
+            left_root: old.left_root,
+            left_at: old.left_at,
+            was_joined: old.was_joined,
+            forgotten: old.forgotten,
+            out_of_band: old.out_of_band,
+            // The nearest that is known.
+            joined_at: (old.membership == Membership::Join).then_some(old.position),
+        })
+    }
+}
+
+/// [`UserRoom`] as it was first stored.
+#[derive(Deserialize)]
+struct UserRoomV1 {
+    membership: Membership,
+    seq: Option<Seq>,
+    position: Position,
+    left_root: Option<Root>,
+    left_at: Option<Position>,
+    was_joined: bool,
+    forgotten: bool,
+    out_of_band: Option<Vec<u8>>,
+}
 
 /// A server that is or was in a room. A destination of an event at `p` if joined ≤ p ≤ left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,9 @@ pub enum AccessError {
     /// This server does not know the room, or the user has nothing to do with it: which of the two is not said.
     #[error("you are not in this room")]
     NotInRoom,
+    /// The user may read the room, but not as it was then.
+    #[error("you may not see the room as it was then")]
+    NotThen,
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -39,7 +42,7 @@ impl Access {
     /// Previews").
     pub fn to_read(reader: &Reader, view: &View<'_>, room_id: &RoomId, user_id: &UserId) -> Result<Self, AccessError> {
         let mut access = Self::to_history(reader, view, room_id, user_id)?;
-        if access.eyes.standing() == Standing::Outside {
+        if matches!(access.eyes.standing(), Standing::Outside | Standing::Forgotten) {
             let root = access.head.root;
             if access.eyes.moment(reader, view, root)?.visibility != HistoryVisibility::WorldReadable {
                 return Err(AccessError::NotInRoom);
@@ -80,7 +83,7 @@ impl Access {
     pub fn root(&self) -> Root {
         match self.eyes.standing() {
             Standing::Left { root, .. } => root,
-            Standing::Joined | Standing::Outside => self.head.root,
+            Standing::Joined | Standing::Outside | Standing::Forgotten => self.head.root,
         }
     }
 }

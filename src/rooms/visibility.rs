@@ -82,8 +82,10 @@ pub enum Standing {
         /// The state that includes it: the last that the user may see.
         root: Root,
     },
-    /// Never joined (but may be invited, or peek), or has forgotten the room.
+    /// Never joined (but may be invited, or peek).
     Outside,
+    /// Has forgotten the room, and with it all that they could see as a member.
+    Forgotten,
 }
 
 impl Standing {
@@ -97,7 +99,8 @@ impl Standing {
     pub fn by(row: &UserRoom) -> Self {
         match (row.membership, row.left_root.zip(row.left_at)) {
             (Membership::Join, _) => Self::Joined,
-            (_, Some((root, at))) if !row.forgotten => Self::Left { at, root },
+            _ if row.forgotten => Self::Forgotten,
+            (_, Some((root, at))) => Self::Left { at, root },
             _ => Self::Outside,
         }
     }
@@ -107,7 +110,7 @@ impl Standing {
         match self {
             Self::Joined => true,
             Self::Left { at, .. } => event.meta.tie.is_backfilled() || event.meta.position() < at,
-            Self::Outside => false,
+            Self::Outside | Self::Forgotten => false,
         }
     }
 
@@ -116,7 +119,7 @@ impl Standing {
     fn left_before(self, event: &Event) -> bool {
         match self {
             Self::Left { at, .. } => !event.meta.tie.is_backfilled() && event.meta.position() > at,
-            Self::Joined | Self::Outside => false,
+            Self::Joined | Self::Outside | Self::Forgotten => false,
         }
     }
 }
@@ -212,6 +215,23 @@ impl Eyes {
         Ok(())
     }
 
+    /// Whether the user may see the state that the room had at a position; `root` is that state.
+    pub fn sees_state(
+        &mut self,
+        reader: &Reader,
+        view: &View<'_>,
+        (root, at): (Root, Position),
+    ) -> Result<bool, ReadError> {
+        let moment = self.moment(reader, view, root)?;
+        let outside = Moment { membership: Membership::Leave, ..moment };
+        Ok(match self.standing {
+            Standing::Joined => moment.lets_see(true),
+            Standing::Left { at: left, .. } if at < left => moment.lets_see(true),
+            Standing::Outside => moment.lets_see(false),
+            Standing::Left { .. } | Standing::Forgotten => outside.lets_see(false),
+        })
+    }
+
     /// For each of these events of the room, in their order: the user's membership at it (as the event leaves it; for
     /// `unsigned.membership`), or `None` if they may not see it.
     pub fn look(
@@ -240,12 +260,12 @@ impl Eyes {
         } else if event.is_state(MEMBER, self.user_id.as_str()) {
             after.membership = membership_in(Some(event.content()));
         }
-        if self.standing.left_before(event) {
-            for moment in [&mut before, &mut after] {
-                if moment.membership == Membership::Join {
-                    moment.membership = Membership::Leave;
-                }
-            }
+        for moment in [&mut before, &mut after] {
+            moment.membership = match (self.standing, moment.membership) {
+                (Standing::Forgotten, _) => Membership::Leave,
+                (standing, Membership::Join) if standing.left_before(event) => Membership::Leave,
+                (_, membership) => membership,
+            };
         }
         let sees = may_see(before, after, self.standing.joined_after(event));
         Ok(sees.then_some(after.membership))

@@ -6,7 +6,7 @@ use super::{
     codec::{Key, KeyOf, PrefixOf},
     keyspace::{Family, Keyspace, KeyspaceInfo, Span},
     position::Position,
-    value::{Value, to_bytes},
+    value::{Value, from_bytes, to_bytes},
 };
 
 /// Computes a row once its commit has a position.
@@ -24,7 +24,26 @@ pub(super) struct Assertion {
     pub(super) family: Family,
     pub(super) key: Vec<u8>,
     /// `None`: the key must be absent.
-    pub(super) expected: Option<Vec<u8>>,
+    expected: Option<Vec<u8>>,
+    /// What an older release wrote, as this one would.
+    renew: fn(&[u8]) -> Option<Vec<u8>>,
+}
+
+impl Assertion {
+    /// Whether it holds where this is stored. A value of an older version is what it reads as.
+    pub(super) fn holds(&self, found: Option<&[u8]>) -> bool {
+        match (&self.expected, found) {
+            (Some(expected), Some(found)) => {
+                **expected == *found
+                    || (expected.first() != found.first() && (self.renew)(found).as_ref() == Some(expected))
+            }
+            (expected, found) => expected.is_none() && found.is_none(),
+        }
+    }
+}
+
+fn renew<V: Value>(stored: &[u8]) -> Option<Vec<u8>> {
+    from_bytes::<V>(stored).ok().map(|value| to_bytes(&value))
 }
 
 /// Assertions of a batch, to be asked ahead of its commit, so that one guest's broken assertion spoils only that guest.
@@ -105,13 +124,13 @@ impl Batch {
     /// The commit fails with a conflict unless the key is absent.
     pub fn assert_absent<K: Key, V: Value>(&mut self, keyspace: &Keyspace<K, V>, key: &impl PrefixOf<K>) {
         let (family, key) = (keyspace.info().family, keyspace.key_bytes(key));
-        self.assertions.push(Assertion { family, key, expected: None });
+        self.assertions.push(Assertion { family, key, expected: None, renew: renew::<V> });
     }
 
     /// The commit fails with a conflict unless the key holds exactly this.
     pub fn assert_is<K: Key, V: Value>(&mut self, keyspace: &Keyspace<K, V>, key: &impl KeyOf<K>, value: &V) {
         let (family, key) = (keyspace.info().family, keyspace.key_bytes(key));
-        self.assertions.push(Assertion { family, key, expected: Some(to_bytes(value)) });
+        self.assertions.push(Assertion { family, key, expected: Some(to_bytes(value)), renew: renew::<V> });
     }
 
     /// The commit fails with a conflict unless the key still is what was read.

@@ -309,13 +309,13 @@ impl Shared {
         let mut failure = None;
         self.engine.snapshot(ReadTier::All, &mut |snapshot| {
             for assertion in assertions {
-                let expected = assertion.expected.as_deref();
                 let holds = match draft.find(assertion.family, &assertion.key) {
-                    Some(drafted) => drafted == expected,
+                    Some(drafted) => assertion.holds(drafted),
                     None => {
-                        let mut holds = expected.is_none();
-                        let read = snapshot
-                            .get(assertion.family, &assertion.key, &mut |found| holds = expected == Some(found));
+                        let mut holds = assertion.holds(None);
+                        let read = snapshot.get(assertion.family, &assertion.key, &mut |found| {
+                            holds = assertion.holds(Some(found));
+                        });
                         failure = failure.take().or(read.err());
                         holds
                     }

@@ -149,10 +149,8 @@ impl View<'_> {
             self.snapshot.wave();
         }
         for claim in &claims.0 {
-            let mut holds = claim.expected.is_none();
-            self.raw_get(claim.family, &claim.key, &mut |found| {
-                holds = claim.expected.as_deref() == Some(found);
-            })?;
+            let mut holds = claim.holds(None);
+            self.raw_get(claim.family, &claim.key, &mut |found| holds = claim.holds(Some(found)))?;
             if !holds {
                 return Ok(false);
             }

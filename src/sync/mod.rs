@@ -23,6 +23,7 @@ use self::{
     lazy_members::LazyMembers,
     recent::Recents,
     subscriber::{Subscribers, Telling, Touched},
+    unread::Memos,
 };
 use crate::{
     base::{clock::Clock, random::Random, shutdown::Shutdown, tasks::Tasks},
@@ -74,6 +75,7 @@ struct Inner {
     users: Users,
     reader: Reader,
     recents: Arc<Recents>,
+    memos: Arc<Memos>,
     typing: Typing,
     clock: Clock,
     tasks: Tasks,
@@ -105,6 +107,7 @@ impl Sync {
             users: users.clone(),
             reader: graph.reader().clone(),
             recents: Arc::default(),
+            memos: Arc::default(),
             typing: typing.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),

@@ -1,12 +1,13 @@
 //! Unread counts (client-server API, "Push Notifications", "Receiving notifications"; "Threads" for those by thread).
 //!
-//! They are counted when their user syncs: the events behind the user's receipts, by the user's push rules. What was
-//! counted is kept as a memo now and then, so that the next count begins there; nothing is written per member when an
-//! event is sent.
+//! They are counted when their user syncs: the events behind the user's join and receipts, by the user's push rules. What
+//! was counted is kept as a memo, in memory each time and stored now and then, so that the next count begins there; nothing
+//! is written per member when an event is sent.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{cell::OnceCell, collections::BTreeMap, sync::Arc};
 
-use ruma::UserId;
+use quick_cache::sync::Cache;
+use ruma::{OwnedUserId, UserId};
 
 use super::{
     keys::{UNREAD, UnreadRow},
@@ -20,6 +21,7 @@ use crate::{
         content,
         ignored::Ignored,
         receipts::{Receipt, Thread},
+        visibility::Eyes,
     },
     store::{Batch, Position, ReadError, View},
 };
@@ -30,6 +32,11 @@ const MOST_EVENTS: usize = 1_000;
 const WORTH_A_MEMO: usize = 32;
 /// Rows that are read at once.
 const PAGE: usize = 200;
+/// Memos that are kept in memory,
+const MOST_MEMOS: usize = 50_000;
+/// and threads of one of them.
+const MOST_THREADS: usize = 100;
+const REDACTION: &str = "m.room.redaction";
 
 /// Notifications and highlights.
 type Counts = (u32, u32);
@@ -42,7 +49,67 @@ pub(super) struct Counted {
     through: Position,
     /// By the root of the thread; empty for what is in none.
     threads: BTreeMap<String, Counts>,
-    looked_at: usize,
+    /// Events that were looked at since a memo was stored.
+    unstored: usize,
+}
+
+/// What was counted of a user's unread events in a room, in memory or stored.
+#[derive(Debug)]
+pub(super) struct Memo {
+    row: UnreadRow,
+    unstored: usize,
+}
+
+/// The newest memos, in memory: a delivery looks at what it delivers and at nothing before.
+#[derive(Debug)]
+pub(super) struct Memos(Cache<(OwnedUserId, RoomNo), Arc<Memo>>);
+
+impl Default for Memos {
+    fn default() -> Self {
+        Self(Cache::new(MOST_MEMOS))
+    }
+}
+
+impl Memos {
+    /// What was counted of a user's rooms up to `through` or before, in their order: from memory, or else stored, in one
+    /// wave.
+    pub(super) fn counted(
+        &self,
+        view: &View<'_>,
+        user_id: &UserId,
+        (rooms, through): (&[RoomNo], Position),
+    ) -> Result<Vec<Option<Arc<Memo>>>, ReadError> {
+        let kept = |room: &RoomNo| self.0.get(&(user_id.to_owned(), *room));
+        let mut memos: Vec<_> =
+            rooms.iter().map(kept).map(|memo| memo.filter(|memo| memo.row.counted_to <= through)).collect();
+        let lacking: Vec<_> = rooms.iter().zip(&memos).filter(|(_, memo)| memo.is_none()).collect();
+        let lacking: Vec<_> = lacking.into_iter().map(|(room, _)| (user_id.as_str(), *room)).collect();
+        let mut stored = view.multi_get(&UNREAD, lacking)?.into_iter();
+        for memo in memos.iter_mut().filter(|memo| memo.is_none()) {
+            *memo = stored.next().flatten().map(|row| Arc::new(Memo { row, unstored: 0 }));
+        }
+        Ok(memos)
+    }
+
+    /// Keeps what was counted, and gives what is to be stored of it: what took long to count, or long was not stored.
+    pub(super) fn keep(&self, user_id: &UserId, counted: Vec<Counted>) -> Option<Batch> {
+        let mut batch = Batch::new();
+        for one in counted {
+            let (room, mut unstored) = (one.room, one.unstored);
+            let row = one.into_row();
+            if unstored >= WORTH_A_MEMO {
+                batch.put(&UNREAD, &(user_id.as_str(), room), &row);
+                unstored = 0;
+            }
+            let key = (user_id.to_owned(), room);
+            if row.threads.len() <= MOST_THREADS {
+                self.0.insert(key, Arc::new(Memo { row, unstored }));
+            } else {
+                self.0.remove(&key);
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
 }
 
 /// Whose events of which room are counted, up to where.
@@ -55,8 +122,8 @@ pub(super) struct Count<'a> {
     /// The user's own receipts in the room.
     pub(super) receipts: &'a [Receipt],
     /// What was counted before.
-    pub(super) memo: Option<&'a UnreadRow>,
-    /// The commit of the user's last membership: without a receipt, counting begins there.
+    pub(super) memo: Option<&'a Memo>,
+    /// The commit by which the user joined: counting begins there, or behind a receipt.
     pub(super) joined: Position,
     /// Whose messages do not count.
     pub(super) ignored: &'a Ignored,
@@ -68,31 +135,63 @@ impl Count<'_> {
     pub(super) fn run(
         &self,
         view: &View<'_>,
-        matcher: impl FnOnce() -> Result<std::sync::Arc<Matcher>, ReadError>,
+        eyes: &mut Eyes,
+        matcher: impl Fn() -> Result<Arc<Matcher>, ReadError>,
     ) -> Result<Counted, ReadError> {
         let hash = hash(self.receipts, self.ignored);
-        let memo = self.memo.filter(|memo| memo.receipts == hash && memo.counted_to <= self.through);
-        let after = match memo {
-            Some(memo) => memo.counted_to,
-            None if self.receipts.is_empty() => self.joined,
-            None => Position::ZERO,
-        };
-        let threads = memo.iter().flat_map(|memo| &memo.threads);
-        let threads = threads.map(|(root, notify, highlight)| (root.clone(), (*notify, *highlight))).collect();
-        let mut counted = Counted { room: self.room, receipts: hash, through: self.through, threads, looked_at: 0 };
-        let bars = Bars::of(self.receipts);
-        let after = bars.everything.map_or(after, |bar| after.max(bar.tie.position()));
+        let holds =
+            |memo: &&Memo| memo.row.receipts == hash && (self.joined..=self.through).contains(&memo.row.counted_to);
+        let read_to = Bars::of(self.receipts).everything.map_or(Position::ZERO, |bar| bar.tie.position());
+        if let Some(memo) = self.memo.filter(holds) {
+            let after = memo.row.counted_to.max(read_to);
+            let older = self.older(view, after)?;
+            let found = self.behind(&older, after);
+            // What was redacted since may have been counted.
+            if !found.iter().any(|one| one.event.kind == REDACTION) {
+                let threads = memo.row.threads.iter();
+                let threads = threads.map(|(root, notify, highlight)| (root.clone(), (*notify, *highlight))).collect();
+                let (room, receipts, through) = (self.room, hash, self.through);
+                let counted = Counted { room, receipts, through, threads, unstored: memo.unstored };
+                return self.count(view, eyes, (counted, &found), matcher);
+            }
+        }
+        let after = self.joined.max(read_to);
         let older = self.older(view, after)?;
+        let found = self.behind(&older, after);
+        let (room, receipts, through, threads) = (self.room, hash, self.through, BTreeMap::new());
+        let counted = Counted { room, receipts, through, threads, unstored: 0 };
+        self.count(view, eyes, (counted, &found), matcher)
+    }
+
+    /// Those of the recent events and of `older` that arrived behind `after`.
+    fn behind<'a>(&'a self, older: &'a [RecentEvent], after: Position) -> Vec<&'a RecentEvent> {
         let arrived = |one: &&RecentEvent| one.arrival.position > after && one.arrival.position <= self.through;
-        let arrived = self.recent.events.iter().chain(&older).filter(arrived);
-        let unread: Vec<_> = arrived
-            .inspect(|_| counted.looked_at = counted.looked_at.saturating_add(1))
+        self.recent.events.iter().chain(older).filter(arrived).collect()
+    }
+
+    /// Adds to `counted` what of these events is unread.
+    fn count(
+        &self,
+        view: &View<'_>,
+        eyes: &mut Eyes,
+        (mut counted, found): (Counted, &[&RecentEvent]),
+        matcher: impl Fn() -> Result<Arc<Matcher>, ReadError>,
+    ) -> Result<Counted, ReadError> {
+        counted.unstored = counted.unstored.saturating_add(found.len());
+        let bars = Bars::of(self.receipts);
+        let unread: Vec<&RecentEvent> = found
+            .iter()
+            .copied()
             .filter(|one| one.sender() != self.user_id && self.ignored.hears(&one.event))
             .filter(|one| one.event.meta.redacted_by.is_none() && bars.is_unread(one))
             .collect();
-        if !unread.is_empty() {
-            let (matcher, display_name) = (matcher()?, self.display_name(view)?);
-            for one in unread {
+        if unread.is_empty() {
+            return Ok(counted);
+        }
+        let (matcher, display_name) = (matcher()?, self.display_name(view)?);
+        eyes.prepare(self.reader, view, unread.iter().map(|one| one.event.meta.root_before))?;
+        for one in unread {
+            if eyes.look_at(self.reader, view, &one.event)?.is_some() {
                 let verdict = self.verdict(view, &matcher, (one, display_name.as_deref()))?;
                 counted.add(one, verdict);
             }
@@ -193,6 +292,11 @@ impl<'a> Bars<'a> {
 }
 
 impl Counted {
+    fn into_row(self) -> UnreadRow {
+        let threads = self.threads.into_iter().map(|(root, (notify, highlight))| (root, notify, highlight)).collect();
+        UnreadRow { receipts: self.receipts, counted_to: self.through, threads }
+    }
+
     fn add(&mut self, one: &RecentEvent, verdict: push::Verdict) {
         if verdict.notify {
             let counts = self.threads.entry(one.thread().unwrap_or_default().to_owned()).or_default();
@@ -236,24 +340,4 @@ fn hash(receipts: &[Receipt], ignored: &Ignored) -> u64 {
         hasher.update(user_id.as_bytes()).update(&[0]);
     }
     hasher.finalize().as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
-}
-
-/// What was counted of a user's rooms, in their order: one wave.
-pub(super) fn counted(
-    view: &View<'_>,
-    user_id: &UserId,
-    rooms: &[RoomNo],
-) -> Result<Vec<Option<UnreadRow>>, ReadError> {
-    view.multi_get(&UNREAD, rooms.iter().map(|room| (user_id.as_str(), *room)))
-}
-
-/// Memos of what took long to count; `None` if nothing did.
-pub(super) fn memos(user_id: &UserId, counted: Vec<Counted>) -> Option<Batch> {
-    let mut batch = Batch::new();
-    for one in counted.into_iter().filter(|one| one.looked_at >= WORTH_A_MEMO) {
-        let threads = one.threads.into_iter().map(|(root, (notify, highlight))| (root, notify, highlight)).collect();
-        let row = UnreadRow { receipts: one.receipts, counted_to: one.through, threads };
-        batch.put(&UNREAD, &(user_id.as_str(), one.room), &row);
-    }
-    (!batch.is_empty()).then_some(batch)
 }

@@ -55,7 +55,9 @@ async fn room_initial_sync(app: App, caller: Caller, request: RawRequest) -> Res
         let membership = match access.eyes.standing() {
             Standing::Joined => Some(Membership::Join),
             Standing::Left { .. } => Some(Membership::Leave),
-            Standing::Outside => reader.member(view, access.room, &recipient.user_id)?.map(|member| member.membership),
+            Standing::Outside | Standing::Forgotten => {
+                reader.member(view, access.room, &recipient.user_id)?.map(|member| member.membership)
+            }
         };
         let visibility = if aliases::is_published(view, access.room)? { "public" } else { "private" };
         Ok::<_, AccessError>(room::reply(|reply| {

@@ -33,11 +33,18 @@ async fn get_members(app: App, caller: Caller, request: RawRequest) -> Result<Js
         not_membership: membership(&request, "not_membership")?,
     };
     let read = app.rooms.read(move |reader, view| {
-        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let mut access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let root = match (at, access.eyes.standing()) {
             // Who has left may look back from their leave, and no further.
             (Some(at), Standing::Left { at: left, .. }) if at.bound() >= left => access.root(),
-            (Some(at), _) => reader.root_at(view, access.room, at.bound().min(view.horizon()))?,
+            (Some(at), _) => {
+                let at = at.bound().min(view.horizon());
+                let root = reader.root_at(view, access.room, at)?;
+                if !access.eyes.sees_state(reader, view, (root, at))? {
+                    return Err(AccessError::NotThen);
+                }
+                root
+            }
             (None, _) => access.root(),
         };
         let members = members::in_state(reader, view, (access.room, root), query)?;

@@ -102,7 +102,7 @@ async fn get_relations(app: App, caller: Caller, request: RawRequest) -> Result<
 
 fn hidden(error: AccessError) -> RoomError {
     match error {
-        AccessError::NotInRoom => RoomError::UnknownEvent,
+        AccessError::NotInRoom | AccessError::NotThen => RoomError::UnknownEvent,
         AccessError::Read(error) => error.into(),
     }
 }

@@ -151,7 +151,8 @@ fn check_local(
         match view.get(&USER_ROOM, &(&*bounded(user), room))? {
             Some(row) if row.membership == *membership && row.seq == Some(*seq) => {
                 let is_in = *membership == Membership::Join;
-                if (is_in && (row.left_root.is_some() || row.forgotten))
+                if row.joined_at.is_some() != is_in
+                    || (is_in && (row.left_root.is_some() || row.forgotten))
                     || (!is_in && row.was_joined != row.left_root.is_some())
                 {
                     problem(format!("what {user} may still see of the room is not in order"));

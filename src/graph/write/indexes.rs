@@ -114,7 +114,7 @@ impl Draft<'_, '_> {
 fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Seq>, root_after: Root) -> UserRoom {
     let was_in = old.is_some_and(|old| old.membership == Membership::Join);
     let is_out = matches!(membership, Membership::Leave | Membership::Ban);
-    // The position of a leave is that of this commit, which is not known yet; [`Indexes::write`] puts it in.
+    // The position of a join or a leave is that of this commit, which is not known yet; [`Indexes::write`] puts it in.
     let left = if membership == Membership::Join {
         None
     } else if was_in {
@@ -122,6 +122,11 @@ fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Se
     } else {
         // Banned after leaving, or invited again and declined: nothing more than at the first leave may be seen.
         old.and_then(|old| old.left_root.zip(old.left_at))
+    };
+    let joined_at = match membership {
+        Membership::Join if was_in => old.and_then(|old| old.joined_at),
+        Membership::Join => Some(Position::ZERO),
+        _ => None,
     };
     UserRoom {
         membership,
@@ -132,6 +137,7 @@ fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Se
         was_joined: was_in || old.is_some_and(|old| old.was_joined),
         forgotten: is_out && old.is_some_and(|old| old.forgotten),
         out_of_band: None,
+        joined_at,
     }
 }
 
@@ -150,8 +156,9 @@ impl Indexes {
             record(batch, Entry::user(Stream::Membership, &user).of(room.0));
             let user = bounded(user.as_str()).into_owned();
             batch.put_at(&USER_ROOM, move |position| {
-                let left_at = row.left_at.map(|at| if at == Position::ZERO { position } else { at });
-                ((user, room), UserRoom { position, left_at, ..row })
+                let filled = |at: Position| if at == Position::ZERO { position } else { at };
+                let (left_at, joined_at) = (row.left_at.map(filled), row.joined_at.map(filled));
+                ((user, room), UserRoom { position, left_at, joined_at, ..row })
             });
         }
         for (server, row) in self.servers {
@@ -222,6 +229,8 @@ mod tests {
         assert_eq!(steps(&[Join, Leave, Join]).left_root, None);
         assert_eq!(steps(&[Join, Leave, Join, Ban]).left_root, Some(Root([4; 16])));
         assert_eq!(steps(&[Invite, Leave]).left_root, None);
+        assert_eq!(steps(&[Join, Join]).joined_at, Some(Position::ZERO));
+        assert_eq!(steps(&[Join, Leave]).joined_at, None);
         assert!(steps(&[Join, Leave, Invite]).was_joined && !steps(&[Invite, Leave]).was_joined);
     }
 }

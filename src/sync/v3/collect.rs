@@ -17,7 +17,7 @@ use crate::{
         lazy_members::Memory,
         recent::Recents,
         subscriber::{Subscriber, Touched},
-        unread::Counted,
+        unread::{Counted, Memos},
     },
     users::account_data::{self, Entry},
 };
@@ -42,6 +42,7 @@ pub(super) struct Question {
     pub(super) now: UnixMillis,
     pub(super) reader: Reader,
     pub(super) recents: Arc<Recents>,
+    pub(super) memos: Arc<Memos>,
     pub(super) typing: Typing,
     pub(super) subscriber: Arc<Subscriber>,
 }

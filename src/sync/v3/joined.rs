@@ -7,7 +7,7 @@ use crate::{
     graph::{Head, RoomNo, Root, UserRoom},
     rooms::receipts::{self, Receipt},
     store::{Position, ReadError, View},
-    sync::{keys::UnreadRow, recent::Recent, subscriber::Touched, unread},
+    sync::{recent::Recent, subscriber::Touched, unread::Memo},
 };
 
 /// What was read of one joined room.
@@ -18,7 +18,7 @@ pub(super) struct Read {
     /// Receipts to be sent.
     pub(super) receipts: Vec<Receipt>,
     /// The user's own receipts and what was counted behind them, if their unread counts may have changed.
-    pub(super) unread: Option<(Vec<Receipt>, Option<UnreadRow>)>,
+    pub(super) unread: Option<(Vec<Receipt>, Option<Arc<Memo>>)>,
 }
 
 /// Reads them, in their order.
@@ -50,7 +50,7 @@ pub(super) fn read(
     // Of a room that is new all receipts were read, the user's own among them.
     let known_to_client: Vec<_> = counted.iter().filter(|room| !new.contains(room)).copied().collect();
     let mut own = receipts::of_user(view, &known_to_client, user_id)?.into_iter();
-    let mut memos = unread::counted(view, user_id, &counted)?.into_iter();
+    let mut memos = question.memos.counted(view, user_id, (&counted, question.through))?.into_iter();
     let (new, receipted): (HashSet<_>, HashSet<_>) = (new.into_iter().collect(), receipted.into_iter().collect());
     let counted: HashSet<_> = counted.into_iter().collect();
     let read = rooms.iter().zip(recents).zip(known).map(|(((room, ..), recent), known)| {

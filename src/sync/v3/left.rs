@@ -2,13 +2,13 @@
 
 use super::{
     collect::{Place, Question},
-    reply::{Json, LeftReply, Pending, StateSection, SyncReply},
-    room::wanted_account_data,
+    reply::{Json, LeftReply, Pending, StateSection, SyncReply, TimelineReply},
+    room::{wanted_account_data, was_joined},
     state::{self, Interval},
-    timeline::{self, Timeline},
+    timeline,
 };
 use crate::{
-    graph::{Root, StateKey},
+    graph::{Event, Root, StateKey},
     rooms::{
         events::{self, Seen},
         format::stripped,
@@ -39,7 +39,7 @@ pub(super) fn left(
     memory: &mut Memory,
     reply: &mut SyncReply,
 ) -> Result<(), ReadError> {
-    let (room, row, user_id) = (place.room, place.row, &question.request.user_id);
+    let row = place.row;
     let wanted = match question.since {
         Some(since) => row.position > since,
         None => question.request.filter.room.include_leave,
@@ -47,46 +47,68 @@ pub(super) fn left(
     if !wanted || row.position > question.through {
         return Ok(());
     }
-    let mut eyes = Eyes::of(&question.reader, view, room, user_id)?.ignoring(place.ignored.clone());
-    let known = match question.since {
-        Some(since) => question.reader.root_at(view, room, since)?,
-        None => Root::EMPTY,
-    };
-    let own = StateKey::new("m.room.member", user_id.as_str());
-    let (timeline, state) = if row.was_joined {
-        let after = question.since.unwrap_or(Position::ZERO);
-        let timeline = timeline::read(question, view, (&place, None), &mut eyes, (after, row.position))?;
-        let interval = Interval { known, end: row.left_root.unwrap_or(known) };
-        let state = state::write(question, view, (room, None), interval, &timeline, memory)?;
-        (timeline, state)
-    } else {
-        // Whoever was never in the room learns of nothing in it but their own standing.
-        let event = match row.seq {
-            Some(seq) => question.reader.event(view, room, seq)?,
-            None => None,
-        };
-        // A client that asks for the state at the end reads it nowhere else.
-        let state = match (&event, question.section()) {
-            (Some(event), StateSection::After | StateSection::AfterUnstable) => {
-                let event = std::slice::from_ref(event);
-                events::write_state(&question.reader, view, &question.recipient(), event, None)?
-            }
-            _ => Vec::new(),
-        };
-        let seen = event.into_iter().map(|event| Seen { event, membership: row.membership }).collect();
-        (Timeline { seen, ..Timeline::nothing_new(row.position) }, state)
-    };
-    let timeline = if row.was_joined {
-        timeline::write(question, view, &mut eyes, &timeline)?
-    } else {
-        let events: Vec<_> = timeline.seen.into_iter().map(|seen| seen.event).collect();
-        debug_assert!(events.iter().all(|event| event.is_state(&own.kind, &own.state_key)));
-        let events = events::write_state(&question.reader, view, &question.recipient(), &events, None)?;
-        super::reply::TimelineReply { events, limited: false, prev_batch: None }
+    // A ban, or an invite that was declined, after the leave shows nothing of the room.
+    let was_in = row.was_joined && question.since.is_none_or(|since| row.left_at.is_none_or(|left| left > since));
+    let (timeline, state) = match was_in {
+        true => until_the_leave(question, view, &place, memory)?,
+        false => own_standing(question, view, &place)?,
     };
     let account_data = wanted_account_data(question, &place);
     reply.left(place.head.room_id.as_str(), &LeftReply { timeline, state, section: question.section(), account_data });
     Ok(())
+}
+
+/// What the user may see of the room in which they were, and how they stand to it now.
+fn until_the_leave(
+    question: &Question,
+    view: &View<'_>,
+    place: &Place<'_>,
+    memory: &mut Memory,
+) -> Result<(TimelineReply, Vec<Json>), ReadError> {
+    let (room, row) = (place.room, place.row);
+    let mut eyes = Eyes::of(&question.reader, view, room, &question.request.user_id)?.ignoring(place.ignored.clone());
+    let known = match question.since {
+        Some(since) => {
+            let root = question.reader.root_at(view, room, since)?;
+            was_joined(question, view, room, root)?.then_some((since, root))
+        }
+        None => None,
+    };
+    // To whom joined in between the room is new.
+    let (after, known) = known.unwrap_or((Position::ZERO, Root::EMPTY));
+    let through = row.left_at.unwrap_or(row.position);
+    let mut timeline = timeline::read(question, view, (place, None), &mut eyes, (after, through))?;
+    let interval = Interval { known, end: row.left_root.unwrap_or(known) };
+    let state = state::write(question, view, (place, None), interval, &timeline, memory)?;
+    if row.position > through
+        && let Some(event) = own_event(question, view, place)?
+        && timeline::wants_of(question, place, &event)
+    {
+        timeline.seen.push(Seen { event, membership: row.membership });
+    }
+    Ok((timeline::write(question, view, &mut eyes, &timeline)?, state))
+}
+
+/// Whoever was not in the room learns of nothing in it but their own standing.
+fn own_standing(
+    question: &Question,
+    view: &View<'_>,
+    place: &Place<'_>,
+) -> Result<(TimelineReply, Vec<Json>), ReadError> {
+    let event = own_event(question, view, place)?;
+    let written = events::write_state(&question.reader, view, &question.recipient(), event.as_slice(), None)?;
+    // A client that asks for the state at the end reads it nowhere else.
+    let state = match question.section() {
+        StateSection::After | StateSection::AfterUnstable => written.clone(),
+        StateSection::Before => Vec::new(),
+    };
+    Ok((TimelineReply { events: written, limited: false, prev_batch: None }, state))
+}
+
+/// The event that brought the user's standing.
+fn own_event(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Event>, ReadError> {
+    let Some(seq) = place.row.seq else { return Ok(None) };
+    question.reader.event(view, place.room, seq)
 }
 
 /// Adds a room that the user is invited to or knocks at, if that is new. Invites by users who are ignored are not sent

@@ -175,6 +175,7 @@ impl Sync {
             now: self.0.clock.now(),
             reader: self.0.reader.clone(),
             recents: Arc::clone(&self.0.recents),
+            memos: Arc::clone(&self.0.memos),
             typing: self.0.typing.clone(),
             subscriber: Arc::clone(subscriber),
         };
@@ -193,7 +194,7 @@ impl Sync {
         if let Some(memory) = answer.memory {
             self.0.lazy_members.remember(&request.device(), answer.through, memory);
         }
-        if let Some(memos) = super::unread::memos(&request.user_id, answer.unread) {
+        if let Some(memos) = self.0.memos.keep(&request.user_id, answer.unread) {
             let store = self.0.store.clone();
             self.0.tasks.spawn("unread memos", async move {
                 // A memo that is lost is counted again.

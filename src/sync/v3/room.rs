@@ -48,15 +48,15 @@ pub(super) fn joined(
         None => reader.root_at(view, room, question.through)?,
     };
     let known = read.known.filter(|_| !question.request.full_state).unwrap_or(Root::EMPTY);
-    let state = state::write(question, view, (room, Some(recent)), Interval { known, end }, &timeline, memory)?;
-    let counted = unread(question, view, (&place, &read), (since, &timeline))?;
+    let state = state::write(question, view, (&place, Some(recent)), Interval { known, end }, &timeline, memory)?;
+    let counted = unread(question, view, (&place, &read, &mut eyes), (since, &timeline))?;
     let section = question.section();
     let mut reply = JoinedReply {
         timeline: timeline::write(question, view, &mut eyes, &timeline)?,
         summary: if known == end { None } else { Some(summary(question, view, (&place, recent))?) },
         unread: None,
         unread_threads: None,
-        ephemeral: ephemeral(question, room, (since, &read.receipts)),
+        ephemeral: ephemeral(question, &place, (since, &read.receipts)),
         account_data: wanted_account_data(question, &place),
         state,
         section,
@@ -85,7 +85,7 @@ pub(super) fn was_joined(question: &Question, view: &View<'_>, room: RoomNo, roo
 fn unread(
     question: &Question,
     view: &View<'_>,
-    (place, read): (&Place<'_>, &Read),
+    (place, read, eyes): (&Place<'_>, &Read, &mut Eyes),
     (since, timeline): (Option<Position>, &Timeline),
 ) -> Result<Option<Counted>, ReadError> {
     let Some((receipts, memo)) = &read.unread else { return Ok(None) };
@@ -103,12 +103,13 @@ fn unread(
         head: place.head,
         recent: &read.recent,
         receipts,
-        memo: memo.as_ref(),
-        joined: place.row.position,
+        memo: memo.as_deref(),
+        joined: place.row.joined_at.unwrap_or(place.row.position),
         ignored: place.ignored,
         through: question.through,
     };
-    count.run(view, || question.subscriber.prepared.matcher(view.horizon(), || super::matcher(view, user_id))).map(Some)
+    let matcher = || question.subscriber.prepared.matcher(view.horizon(), || super::matcher(view, user_id));
+    count.run(view, eyes, matcher).map(Some)
 }
 
 /// The summary, which follows from members and names.
@@ -127,16 +128,17 @@ fn summary(question: &Question, view: &View<'_>, (place, recent): (&Place<'_>, &
 }
 
 /// Receipts and typing.
-fn ephemeral(question: &Question, room: RoomNo, (since, receipts): (Option<Position>, &[Receipt])) -> Vec<Json> {
+fn ephemeral(question: &Question, place: &Place<'_>, (since, receipts): (Option<Position>, &[Receipt])) -> Vec<Json> {
     let filter = &question.request.filter.room.ephemeral;
-    let wants = |kind: &str| filter.allows(Subject { kind, sender: "", has_url: false });
+    let is_of_interest = filter.allows_room(place.head.room_id.as_str());
+    let wants = |kind: &str| is_of_interest && filter.allows(Subject { kind, sender: "", has_url: false });
     let mut events = Vec::new();
     if wants("m.receipt") {
         events.extend(receipts::to_events(receipts));
     }
     if wants("m.typing") {
         let counted = if since.is_some() { question.counted } else { 0 };
-        let typing = question.typing.changed_since(room, counted);
+        let typing = question.typing.changed_since(place.room, counted);
         // Whoever knows of nobody typing needs not be told that nobody is.
         if let Some(users) = typing.filter(|users| !users.is_empty() || counted > 0) {
             let mut out = Vec::new();

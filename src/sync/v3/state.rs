@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::{
-    collect::Question,
+    collect::{Place, Question},
     reply::{Json, StateSection},
     shape::shape,
     timeline::Timeline,
@@ -32,11 +32,15 @@ pub(super) struct Interval {
 pub(super) fn write(
     question: &Question,
     view: &View<'_>,
-    (room, recent): (RoomNo, Option<&Recent>),
+    (place, recent): (&Place<'_>, Option<&Recent>),
     interval: Interval,
     timeline: &Timeline,
     memory: &mut Memory,
 ) -> Result<Vec<Json>, ReadError> {
+    let room = place.room;
+    if !question.request.filter.room.state.allows_room(place.head.room_id.as_str()) {
+        return Ok(Vec::new());
+    }
     let start = timeline.seen.first().map_or(interval.end, |first| first.event.meta.root_before);
     let root = if question.section() == StateSection::Before { start } else { interval.end };
     let mut events = if interval.known.is_empty() {

@@ -54,6 +54,9 @@ pub(super) fn read(
     (after, through): (Position, Position),
 ) -> Result<Timeline, ReadError> {
     let (room, filter) = (place.room, &question.request.filter.room.timeline);
+    if !filter.allows_room(place.head.room_id.as_str()) {
+        return Ok(Timeline::nothing_new(through));
+    }
     let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)).unwrap_or(1);
     let is_wanted = |event: &Event| place.ignored.hears(event) && wants(filter, event);
     // Newest first.
@@ -92,6 +95,12 @@ pub(super) fn read(
     seen.reverse();
     let prev = seen.first().map_or(PageToken::end(through), |first| PageToken::before(place_of(&first.event), through));
     Ok(Timeline { seen, limited, prev, is_related_to })
+}
+
+/// Whether the filter wants an event in the timeline of the room.
+pub(super) fn wants_of(question: &Question, place: &Place<'_>, event: &Event) -> bool {
+    let filter = &question.request.filter.room.timeline;
+    filter.allows_room(place.head.room_id.as_str()) && wants(filter, event)
 }
 
 /// Events on their way into a timeline, newest first.

@@ -240,11 +240,21 @@ async fn a_left_room_is_forgotten_and_its_history_with_it() {
     room.api.post(&path(&id, "forget"), &room.bob, json!({})).await.refused(404, "M_NOT_FOUND");
     room.api.join(&room.bob, &id).await;
     room.api.post(&path(&id, "forget"), &room.bob, json!({})).await.refused(400, "M_UNKNOWN");
+    let said = room.api.say(&room.alice, &id, "for members").await;
     room.api.leave(&room.bob, &id).await;
     room.api.get(&path(&id, "messages?dir=b"), &room.bob).await.ok();
+    let event = path(&id, &format!("event/{}", segment(&said)));
+    let context = path(&id, &format!("context/{}", segment(&said)));
+    let relations = event.replace("/v3/", "/v1/").replace("/event/", "/relations/");
+    for target in [&event, &context, &relations] {
+        room.api.get(target, &room.bob).await.ok();
+    }
     room.api.post(&path(&id, "forget"), &room.bob, json!({})).await.ok();
     room.api.post(&path(&id, "forget"), &room.bob, json!({})).await.ok();
     room.api.get(&path(&id, "messages?dir=b"), &room.bob).await.refused(403, "M_FORBIDDEN");
+    for target in [&event, &context, &relations] {
+        room.api.get(target, &room.bob).await.refused(404, "M_NOT_FOUND");
+    }
     let api = room.api.restart();
     api.get(&path(&id, "state"), &room.bob).await.refused(403, "M_FORBIDDEN");
     api.join(&room.bob, &id).await;
@@ -356,4 +366,26 @@ async fn bodies_of_any_type_are_answered() {
             room.api.send(Method::POST, &target, Some(&room.bob), body).await.refused(400, "M_BAD_JSON");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_time_are_for_those_who_may_see_it() {
+    let api = Api::open();
+    let (alice, bob, carol) = (api.register("alice").await, api.register("bob").await, api.register("carol").await);
+    let settings = json!([{"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}]);
+    let id = api.create_room(&alice, json!({"preset": "public_chat", "initial_state": settings})).await;
+    api.join(&carol, &id).await;
+    let now = async |user: &str| api.get("/v3/sync", user).await.ok()["next_batch"].as_str().unwrap().to_owned();
+    let early = now(&bob).await;
+    api.leave(&carol, &id).await;
+    api.join(&bob, &id).await;
+    let at = |token: &str| path(&id, &format!("members?membership=join&at={token}"));
+    api.get(&at(&early), &bob).await.refused(403, "M_FORBIDDEN");
+    api.get(&at(&early), &alice).await.ok();
+    api.get(&at(&now(&bob).await), &bob).await.ok();
+    let open = json!({"history_visibility": "world_readable"});
+    api.set_state(&alice, &id, "m.room.history_visibility", open).await;
+    let dan = api.register("dan").await;
+    api.get(&at(&now(&dan).await), &dan).await.ok();
+    api.get(&at(&early), &dan).await.refused(403, "M_FORBIDDEN");
 }

@@ -1,6 +1,6 @@
 //! Filters: what is left out.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{filter, join, keys, leave, public_room, say, set_state, sync, texts, token};
 use crate::harness::TestServer;
@@ -93,5 +93,31 @@ async fn events_come_in_the_federation_format_when_wanted() {
     assert!(
         event["hashes"]["sha256"].is_string() && event["signatures"].is_object() && event["depth"].is_u64(),
         "{event}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_room_are_left_out_by_room() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    let said = say(&server, &alice, &room, "hello").await;
+    server.post(&format!("/v3/rooms/{room}/receipt/m.read/{said}")).by(&alice).json(&json!({})).send().await.ok();
+    let parts = |answer: &Value| {
+        let count = |part: &str| answer["rooms"]["join"][&room][part]["events"].as_array().map_or(0, Vec::len);
+        ["timeline", "state", "ephemeral"].map(|part| count(part) > 0)
+    };
+    let ask = async |only: Value| sync(&server, &bob, &filter(&json!({"room": only}))).await;
+    let small = json!({"limit": 1});
+    assert_eq!(parts(&ask(json!({"timeline": small})).await), [true, true, true]);
+    let without = json!({"not_rooms": [room]});
+    let answer = ask(json!({"timeline": without})).await;
+    assert_eq!(parts(&answer), [false, true, true]);
+    assert!(keys(&answer["rooms"]["join"][&room]["state"]["events"]).iter().any(|(kind, _)| kind == "m.room.create"));
+    assert_eq!(parts(&ask(json!({"timeline": small, "state": without})).await), [true, false, true]);
+    assert_eq!(
+        parts(&ask(json!({"timeline": small, "ephemeral": {"rooms": ["!other:localhost"]}})).await),
+        [true, true, false]
     );
 }

@@ -223,3 +223,50 @@ async fn what_was_sent_once_is_sent_anew_when_it_has_changed() {
     assert_eq!(event_in(&third, &redacted)["content"], json!({}));
     assert_eq!(event_in(&third, &redacted)["unsigned"]["redacted_because"]["type"], "m.room.redaction");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_room_joined_and_left_in_between_comes_with_its_state() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = create_room(&server, &alice, json!({"preset": "public_chat", "name": "Den"})).await;
+    let first = sync(&server, &bob, "").await;
+    join(&server, &bob, &room).await;
+    for number in 0..12 {
+        say(&server, &alice, &room, &format!("m{number}")).await;
+    }
+    leave(&server, &bob, &room).await;
+    let answer = since(&server, &bob, &first).await;
+    let left = &answer["rooms"]["leave"][&room];
+    assert_eq!(left["timeline"]["limited"], true);
+    let state = keys(&left["state"]["events"]);
+    for kind in ["m.room.create", "m.room.name", "m.room.power_levels"] {
+        assert!(state.contains(&(kind.to_owned(), String::new())), "{kind} in {state:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ban_after_a_leave_is_told() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    leave(&server, &bob, &room).await;
+    let first = sync(&server, &bob, "").await;
+    say(&server, &alice, &room, "behind his back").await;
+    let whom = json!({"user_id": bob.user_id});
+    server.post(&format!("/v3/rooms/{room}/ban")).by(&alice).json(&whom).send().await.ok();
+    let all = filter(&json!({"room": {"include_leave": true}}));
+    for answer in [since(&server, &bob, &first).await, sync(&server, &bob, &all).await] {
+        let left = &answer["rooms"]["leave"][&room];
+        let events = left["timeline"]["events"].as_array().unwrap();
+        let last = events.last().unwrap_or_else(|| panic!("nothing in {answer}"));
+        assert_eq!(
+            (last["content"]["membership"].as_str(), last["state_key"].as_str()),
+            (Some("ban"), Some(&*bob.user_id))
+        );
+        assert!(!texts(left).contains(&"behind his back"));
+    }
+    let told = since(&server, &bob, &first).await;
+    assert_eq!(told["rooms"]["leave"][&room]["timeline"]["events"].as_array().unwrap().len(), 1);
+    assert_eq!(told["rooms"]["leave"][&room]["state"]["events"], json!([]), "nothing that he knows, or may not");
+}
