@@ -131,8 +131,7 @@ pub struct UserRoom {
 impl Record for UserRoom {
     const VERSION: u8 = 2;
     fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
-        super::bytes::first_version(version)?;
-        let old: UserRoomV1 = postcard::from_bytes(body).map_err(|_| DecodeError("a record does not decode"))?;
+        let old: UserRoomV1 = Value::decode(version, body)?;
         Ok(Self {
             membership: old.membership,
             seq: old.seq,
@@ -149,7 +148,7 @@ impl Record for UserRoom {
 }
 
 /// [`UserRoom`] as it was first stored.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct UserRoomV1 {
     membership: Membership,
     seq: Option<Seq>,
@@ -160,6 +159,8 @@ struct UserRoomV1 {
     forgotten: bool,
     out_of_band: Option<Vec<u8>>,
 }
+
+impl Record for UserRoomV1 {}
 
 /// A server that is or was in a room. A destination of an event at `p` if joined ≤ p ≤ left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
