@@ -20,7 +20,8 @@ pub(super) async fn change_in_large(context: &Context<'_>) -> Result<Vec<Row>, F
     let mut writers = Vec::new();
     for _ in 0..16 {
         let connection = owner.connection.another().await?;
-        writers.push(Writer { user: User { id: owner.id.clone(), connection }, room_id: room_id.clone() });
+        let user = User { id: owner.id.clone(), connection };
+        writers.push(Writer { user, room_id: room_id.clone(), round: "filling" });
     }
     // The filling itself: bounded by the count, and by ten minutes.
     let filling = Limit { longest: Duration::from_secs(600), operations: entries };
@@ -29,6 +30,9 @@ pub(super) async fn change_in_large(context: &Context<'_>) -> Result<Vec<Row>, F
         return Err(format!("only {} of {entries} entries within ten minutes", filled.operations).into());
     }
     writers.truncate(1);
+    for writer in &mut writers {
+        writer.round = "changing";
+    }
     let (changed, _) = closed_loops("state_large", context.probe, writers, context.limit(2_000), set).await?;
     context.population.done([owner]).await;
     Ok(vec![
@@ -40,11 +44,12 @@ pub(super) async fn change_in_large(context: &Context<'_>) -> Result<Vec<Row>, F
 struct Writer {
     user: User,
     room_id: String,
+    round: &'static str,
 }
 
 async fn set(mut writer: Writer, number: u64) -> Result<Writer, Failure> {
     // Never the same content twice under a key: a server may answer an unchanged state with the event that it has.
-    let body = json!({ "number": number, "at": std::process::id(), "filled": writer.user.id });
+    let body = json!({ "number": number, "at": std::process::id(), "by": writer.user.id, "round": writer.round });
     let fresh = json!({ "value": body });
     writer.user.set_state(&writer.room_id, KIND, &format!("entry {number}"), &fresh).await?;
     Ok(writer)
