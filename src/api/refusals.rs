@@ -15,7 +15,7 @@ use crate::{
     },
     http::Refusal,
     push::RulesError,
-    rooms::{access::AccessError, receipts::ReceiptError},
+    rooms::{access::AccessError, for_servers::ServerAccessError, receipts::ReceiptError},
     store::{CommitError, EngineError, ReadError},
     sync::SyncError,
     users::{
@@ -252,6 +252,18 @@ impl From<AccessError> for Refusal {
         match error {
             AccessError::NotInRoom | AccessError::NotThen => Self::forbidden(error.to_string()),
             AccessError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<ServerAccessError> for Refusal {
+    fn from(error: ServerAccessError) -> Self {
+        match error {
+            ServerAccessError::NotInRoom | ServerAccessError::Denied => Self::forbidden(error.to_string()),
+            ServerAccessError::UnknownEvent => Self::not_found(error.to_string()),
+            ServerAccessError::TooLarge => Self::too_large(error.to_string()),
+            ServerAccessError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(5)),
+            ServerAccessError::Read(error) => error.into(),
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Federation {
     pub denied_servers: Vec<String>,
     /// Servers that are asked for the keys of others which do not answer.
     pub trusted_notaries: Vec<OwnedServerName>,
+    /// Whether others may read the published directory of rooms.
+    pub public_rooms: bool,
     /// Networks that other servers may be in, beside the internet.
     pub allowed_address_ranges: Vec<Network>,
     /// A PEM file of certificate authorities that are trusted beside those of the machine.
@@ -77,6 +79,16 @@ static TRUSTED_NOTARIES: Setting<Vec<OwnedServerName>> = Setting {
     read: |value| value.list(|item| ServerName::parse(item.text()?).ok()),
 };
 
+static PUBLIC_ROOMS: Setting<bool> = Setting {
+    key: "public_rooms",
+    about: "Whether users of other servers may look at this server's published directory. Only rooms that somebody has put \
+            there are in it, and whoever asks this server as a client sees them anyway.",
+    allowed: "true or false",
+    presence: Presence::Default("true"),
+    secret: false,
+    read: |value| value.switch(),
+};
+
 static ALLOWED_ADDRESS_RANGES: Setting<Vec<Network>> = Setting {
     key: "allowed_address_ranges",
     about: "Networks in which other servers may be, beside the internet. Without this, this server connects to no loopback, \
@@ -105,6 +117,7 @@ pub(super) static SECTION: Section = Section {
         &ALLOWED_SERVERS,
         &DENIED_SERVERS,
         &TRUSTED_NOTARIES,
+        &PUBLIC_ROOMS,
         &ALLOWED_ADDRESS_RANGES,
         &CERTIFICATE_AUTHORITIES,
     ],
@@ -117,6 +130,7 @@ impl Federation {
             allowed_servers: reader.get(&ALLOWED_SERVERS)?,
             denied_servers: reader.get(&DENIED_SERVERS)?,
             trusted_notaries: reader.get(&TRUSTED_NOTARIES)?,
+            public_rooms: reader.get(&PUBLIC_ROOMS)?,
             allowed_address_ranges: reader.get(&ALLOWED_ADDRESS_RANGES)?,
             certificate_authorities: reader.find(&CERTIFICATE_AUTHORITIES)?,
         })

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::for_servers::LargeReads;
 use crate::{
     graph::Reader,
     store::{ReadError, Store, View},
@@ -12,12 +13,13 @@ use crate::{
 pub struct Rooms {
     store: Store,
     reader: Reader,
+    large_reads: LargeReads,
 }
 
 impl Rooms {
     /// The rooms in `store`, read through the graph's `reader`.
     pub fn new(store: Store, reader: Reader) -> Self {
-        Self { store, reader }
+        Self { store, reader, large_reads: LargeReads::default() }
     }
 
     /// Reads from one snapshot; see [`Store::read`].
@@ -31,6 +33,11 @@ impl Rooms {
     {
         let reader = self.reader.clone();
         self.store.read(move |view| closure(&reader, view)).await
+    }
+
+    /// Turns for what may read the whole state of a room for another server.
+    pub fn large_reads(&self) -> &LargeReads {
+        &self.large_reads
     }
 
     /// The graph's reader, for a closure of one's own.

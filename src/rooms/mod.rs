@@ -6,6 +6,7 @@ pub mod content;
 pub mod directory;
 pub mod events;
 pub mod filter;
+pub mod for_servers;
 pub mod format;
 #[cfg(test)]
 mod golden;

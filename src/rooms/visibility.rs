@@ -12,8 +12,8 @@ use crate::{
     store::{Position, ReadError, View},
 };
 
-const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
-const MEMBER: &str = "m.room.member";
+pub(super) const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
+pub(super) const MEMBER: &str = "m.room.member";
 
 /// What `m.room.history_visibility` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -273,7 +273,7 @@ impl Eyes {
 }
 
 /// The membership that a content says; `leave` if it is absent or odd.
-fn membership_in(content: Option<&[u8]>) -> Membership {
+pub(super) fn membership_in(content: Option<&[u8]>) -> Membership {
     let word = content.and_then(|content| content::text(content, "membership"));
     word.and_then(|word| Membership::parse(&word)).unwrap_or(Membership::Leave)
 }

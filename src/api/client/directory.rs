@@ -143,7 +143,7 @@ async fn search_public_rooms(app: App, _: Caller, request: RawRequest) -> Result
     page(&app, &request, filter, limit, search.since).await
 }
 
-/// A page of the directory: a token is the number of rooms before it.
+/// A page of a directory; only that of this server is known.
 async fn page(
     app: &App,
     request: &RawRequest,
@@ -157,6 +157,16 @@ async fn page(
             return Err(Refusal::not_found("the directory of this server cannot be reached"));
         }
     }
+    page_of_own(app, filter, limit, since).await
+}
+
+/// A page of the directory of this server: a token is the number of rooms before it.
+pub(in crate::api) async fn page_of_own(
+    app: &App,
+    filter: DirectoryFilter,
+    limit: usize,
+    since: Option<String>,
+) -> Result<Json, Refusal> {
     let skip = match since {
         None => 0,
         Some(since) => since.parse::<usize>().map_err(|_| Refusal::invalid_param("`since` is no token"))?,

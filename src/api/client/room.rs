@@ -55,7 +55,7 @@ pub(super) fn limit(request: &RawRequest, default: usize) -> Result<usize, Refus
 }
 
 /// A number of events that is asked for, cut to what is served at once.
-pub(super) fn cut(limit: u64) -> usize {
+pub(in crate::api) fn cut(limit: u64) -> usize {
     usize::try_from(limit.min(MOST)).unwrap_or_default()
 }
 
@@ -78,7 +78,7 @@ pub(super) fn token(name: &str, token: Option<&str>) -> Result<Option<AnyToken>,
 }
 
 /// A reply, written member by member.
-pub(super) fn reply(members: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+pub(in crate::api) fn reply(members: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     let mut object = Object::begin(&mut out);
     members(&mut object);

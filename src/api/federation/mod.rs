@@ -1,14 +1,22 @@
 //! The server-server API.
 
+mod event;
+mod history;
 mod keys;
+mod public_rooms;
 mod query;
+mod state;
 mod version;
 
 use crate::http::Routes;
 
 /// All endpoints of the server-server API.
 pub fn routes(routes: &mut Routes) {
+    event::routes(routes);
+    history::routes(routes);
     keys::routes(routes);
+    public_rooms::routes(routes);
     query::routes(routes);
+    state::routes(routes);
     version::routes(routes);
 }

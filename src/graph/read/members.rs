@@ -1,6 +1,6 @@
 //! Who is in a room, which rooms a user has, which servers take part.
 
-use ruma::UserId;
+use ruma::{ServerName, UserId};
 
 use super::Reader;
 use crate::{
@@ -122,6 +122,12 @@ impl Reader {
     pub fn servers(&self, view: &View<'_>, room: RoomNo) -> Result<Vec<(String, RoomServer)>, ReadError> {
         let page = view.scan(&ROOM_SERVER.span(&(room,)), usize::MAX)?;
         Ok(page.rows.into_iter().map(|((_, server), row)| (server, row)).collect())
+    }
+
+    /// Whether a user of this server is joined to a room.
+    pub fn has_server(&self, view: &View<'_>, room: RoomNo, server: &ServerName) -> Result<bool, ReadError> {
+        let row = view.get(&ROOM_SERVER, &(room, &*bounded(server.as_str())))?;
+        Ok(row.is_some_and(|row| row.joined_users > 0))
     }
 
     /// All rooms in which a server takes part.

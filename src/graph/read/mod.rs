@@ -2,6 +2,7 @@
 //!
 //! Reads come in forms for one and for many; a loop over rooms or events collects its keys and asks once.
 
+mod auth;
 mod events;
 mod members;
 mod order;

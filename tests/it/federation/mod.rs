@@ -4,5 +4,6 @@ mod discovery;
 mod https;
 mod inbound;
 mod keys;
+mod reads;
 mod rotation;
 mod servers;
