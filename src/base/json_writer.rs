@@ -2,6 +2,15 @@
 
 use serde::Serialize;
 
+/// An object of its own.
+pub fn object(members: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut object = Object::begin(&mut out);
+    members(&mut object);
+    object.end();
+    out
+}
+
 /// Writes the members of one object into a buffer; the closing brace comes with [`Object::end`].
 #[derive(Debug)]
 pub struct Object<'a> {

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +19,10 @@ use crate::{base::clock::Clock, graph::RoomNo};
 
 /// The longest that one notice holds; a client that goes on typing repeats it.
 pub const LONGEST: Duration = Duration::from_mins(2);
+
+/// Rooms that are remembered in which nobody types any more: whoever comes later than so many others' changes is not told
+/// that somebody stopped.
+const MOST_ROOMS: usize = 10_000;
 
 /// Told of each room in which something changed.
 type Listener = Box<dyn Fn(RoomNo) + Send + Sync>;
@@ -38,6 +43,8 @@ struct Inner {
 struct State {
     changes: u64,
     rooms: HashMap<RoomNo, Room>,
+    /// The rooms by the count of their last change.
+    by_change: BTreeMap<u64, RoomNo>,
     /// When notices end, earliest first. May hold notices that have ended otherwise.
     deadlines: BTreeSet<(Instant, RoomNo, OwnedUserId)>,
 }
@@ -105,7 +112,7 @@ impl Typing {
     /// The rooms in which who is typing changed behind `count`.
     pub fn rooms_changed_since(&self, count: u64) -> Vec<RoomNo> {
         let state = self.0.state.lock();
-        state.rooms.iter().filter(|(_, room)| room.changed > count).map(|(room, _)| *room).collect()
+        state.by_change.range((Bound::Excluded(count), Bound::Unbounded)).map(|(_, room)| *room).collect()
     }
 
     /// Ends notices when their time is up, for ever. One task of a process runs this.
@@ -152,7 +159,25 @@ impl Typing {
 impl State {
     fn changed(&mut self, room: RoomNo) {
         self.changes = self.changes.saturating_add(1);
-        self.rooms.entry(room).or_default().changed = self.changes;
+        let before = std::mem::replace(&mut self.rooms.entry(room).or_default().changed, self.changes);
+        self.by_change.remove(&before);
+        self.by_change.insert(self.changes, room);
+        while self.by_change.len() > MOST_ROOMS && self.forget_oldest() {}
+    }
+}
+
+impl State {
+    /// Forgets the room that changed first, unless somebody types in it still; says whether it did.
+    fn forget_oldest(&mut self) -> bool {
+        let Some((change, room)) = self.by_change.first_key_value().map(|(change, room)| (*change, *room)) else {
+            return false;
+        };
+        if self.rooms.get(&room).is_some_and(|room| !room.users.is_empty()) {
+            return false;
+        }
+        self.by_change.remove(&change);
+        self.rooms.remove(&room);
+        true
     }
 }
 
@@ -224,5 +249,24 @@ mod tests {
         typing.start(ROOM, user_id!("@a:b"), Duration::MAX);
         tokio::time::sleep(LONGEST + SECOND).await;
         assert_eq!(names(typing.changed_since(ROOM, 0)), Some(vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_in_which_nobody_types_any_more_are_forgotten_in_the_end() {
+        let typing = Typing::new(Clock::starting_at(0));
+        typing.start(ROOM, user_id!("@a:b"), 10 * SECOND);
+        for number in 2..MOST_ROOMS as u64 + 10 {
+            typing.start(RoomNo(number), user_id!("@a:b"), 10 * SECOND);
+            typing.stop(RoomNo(number), user_id!("@a:b"));
+        }
+        assert!(
+            typing.0.state.lock().rooms.len() > MOST_ROOMS,
+            "the first in which somebody types holds up the others"
+        );
+        let count = typing.count();
+        typing.stop(ROOM, user_id!("@a:b"));
+        assert_eq!(typing.rooms_changed_since(count), [ROOM]);
+        let state = typing.0.state.lock();
+        assert_eq!((state.rooms.len(), state.by_change.len()), (MOST_ROOMS, MOST_ROOMS));
     }
 }

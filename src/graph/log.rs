@@ -163,8 +163,6 @@ pub struct Delivery {
     pub index: u32,
     /// Its body.
     pub event: StoredEvent,
-    /// Its client form, open at the end; see [`StoredEvent::client_json`].
-    pub json: Vec<u8>,
     /// What became of it.
     pub meta: EventMeta,
     /// The current state once it is in.

@@ -55,17 +55,25 @@ pub struct DirectoryFilter {
     pub types: Option<Vec<Option<String>>>,
 }
 
+/// The longest search term, in bytes: no name is longer, and every text is searched for it.
+const LONGEST_TERM: usize = 1_024;
+/// Types of rooms that may be named.
+const MOST_TYPES: usize = 100;
+
 impl DirectoryFilter {
-    fn wants(&self, entry: &Entry) -> bool {
+    /// Whether it is short enough to be asked of every room.
+    pub fn is_bounded(&self) -> bool {
+        self.term.as_ref().is_none_or(|term| term.len() <= LONGEST_TERM)
+            && self.types.as_ref().is_none_or(|types| types.len() <= MOST_TYPES)
+    }
+
+    /// `term` is that of the filter, in lower case.
+    fn wants(&self, entry: &Entry, term: Option<&str>) -> bool {
         let texts = [&entry.name, &entry.topic, &entry.canonical_alias];
-        let found = |term: &String| texts.iter().any(|text| text.as_ref().is_some_and(|text| contains(text, term)));
-        self.term.as_ref().is_none_or(found)
+        let found = |term: &str| texts.into_iter().flatten().any(|text| text.to_lowercase().contains(term));
+        term.is_none_or(found)
             && self.types.as_ref().is_none_or(|types| types.is_empty() || types.contains(&entry.room_type))
     }
-}
-
-fn contains(text: &str, term: &str) -> bool {
-    text.to_lowercase().contains(&term.to_lowercase())
 }
 
 /// All published rooms that are wanted and have members, the largest first. Reads as many waves as there are rooms, so it is
@@ -73,11 +81,12 @@ fn contains(text: &str, term: &str) -> bool {
 pub fn list(reader: &Reader, view: &View<'_>, filter: &DirectoryFilter) -> Result<Vec<Entry>, ReadError> {
     let rooms = aliases::published(view, MOST_ROOMS)?;
     let heads = reader.heads(view, &rooms)?;
+    let term = filter.term.as_ref().map(|term| term.to_lowercase());
     let mut entries = Vec::new();
     for (room, head) in rooms.into_iter().zip(heads) {
-        let Some(head) = head else { continue };
+        let Some(head) = head.filter(|head| head.joined_members > 0) else { continue };
         let entry = entry(reader, view, room, &head)?;
-        if entry.joined > 0 && filter.wants(&entry) {
+        if filter.wants(&entry, term.as_deref()) {
             entries.push(entry);
         }
     }

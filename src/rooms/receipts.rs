@@ -23,6 +23,8 @@ use crate::{
 
 /// Threads of one room in which a user may have a receipt of a type; the oldest makes room.
 const MOST_THREADS: usize = 500;
+/// Receipts of one room that whoever is new to it is told: those of a room of thousands of readers are many, and stale.
+pub const MOST_AT_ONCE: usize = 10_000;
 
 /// Why a receipt is refused.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -193,10 +195,10 @@ pub fn of_user(view: &View<'_>, rooms: &[RoomNo], user_id: &UserId) -> Result<Ve
     Ok(pages.map(|page| page.rows.into_iter().filter_map(receipt).collect()).collect())
 }
 
-/// All receipts of each of these rooms that `reader` may know of, in their order: one wave.
+/// The receipts of each of these rooms that `reader` may know of, in their order, up to [`MOST_AT_ONCE`] of a room: one wave.
 pub fn all(view: &View<'_>, rooms: &[RoomNo], reader: &UserId) -> Result<Vec<Vec<Receipt>>, ReadError> {
     let spans: Vec<_> = rooms.iter().map(|room| RECEIPT.span(&(*room,))).collect();
-    let pages = view.multi_scan(&spans, usize::MAX)?.into_iter();
+    let pages = view.multi_scan(&spans, MOST_AT_ONCE)?.into_iter();
     let known = |row| receipt(row).filter(|receipt| receipt.is_for(reader));
     Ok(pages.map(|page| page.rows.into_iter().filter_map(known).collect()).collect())
 }

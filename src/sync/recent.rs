@@ -23,15 +23,19 @@ use crate::{
 };
 
 /// Bytes of the cache.
-const CAPACITY: u64 = 32 << 20;
+const CAPACITY: u64 = 64 << 20;
 /// Events of each room: a first sync wants ten, unless its filter says otherwise.
 const EVENTS: usize = 24;
 /// Relations to those events that are looked at, to know which of them have any.
 const MOST_RELATIONS: usize = 256;
 /// Members of a room of which the whole state is kept.
 const MOST_MEMBERS: usize = 32;
-/// What a room takes in memory beside the bodies of its events, about, in bytes.
-const OVERHEAD: u64 = 16 << 10;
+/// Bytes of state of one room that are kept, of members and of the rest; of a larger state each reader reads its own.
+const MOST_STATE: usize = 24 << 10;
+/// What an event takes in memory beside its body, about, in bytes.
+const LEAST_EVENT: usize = 256;
+/// What a room takes in memory beside the bodies of its newest events, at most, in bytes: its state may be filled in later.
+const OVERHEAD: u64 = 64 << 10;
 const MEMBER: &str = "m.room.member";
 
 /// The newest parts of rooms.
@@ -52,7 +56,7 @@ pub(super) struct Recent {
     pub(super) complete_after: Position,
     /// The commit that last changed the current state.
     pub(super) state_since: Position,
-    state: OnceLock<Vec<Event>>,
+    state: OnceLock<Option<Vec<Event>>>,
     members: OnceLock<Option<Vec<Event>>>,
     candidates: OnceLock<Candidates>,
     power: OnceLock<Option<PowerLevels>>,
@@ -159,7 +163,7 @@ impl Recent {
         (position >= self.state_since).then_some(self.root)
     }
 
-    /// The current state but for its members, if `root` is the current one.
+    /// The current state but for its members, if `root` is the current one and it is not too large to be kept.
     pub(super) fn state_but_members(
         &self,
         view: &View<'_>,
@@ -172,9 +176,12 @@ impl Recent {
         let read = || {
             let seqs = reader.state_but_type(view, self.room, root, MEMBER)?;
             let numbers: Vec<_> = seqs.into_iter().map(|(_, seq)| (self.room, seq)).collect();
-            Ok(reader.events(view, &numbers)?.into_iter().flatten().collect())
+            if numbers.len() > MOST_STATE / LEAST_EVENT {
+                return Ok(None);
+            }
+            Ok(small(reader.events(view, &numbers)?))
         };
-        kept(&self.state, read).map(|state| Some(&**state))
+        kept(&self.state, read).map(Option::as_deref)
     }
 
     /// The whole current state, if `root` is the current one and the room has few members.
@@ -193,7 +200,7 @@ impl Recent {
                 return Ok(None);
             }
             let numbers: Vec<_> = seqs.into_iter().map(|seq| (self.room, seq)).collect();
-            Ok(Some(reader.events(view, &numbers)?.into_iter().flatten().collect()))
+            Ok(small(reader.events(view, &numbers)?))
         })?;
         let Some(members) = members else { return Ok(None) };
         Ok(self.state_but_members(view, reader, root)?.map(|others| others.iter().chain(members).cloned().collect()))
@@ -226,6 +233,13 @@ impl Recent {
         let (Some(power), Ok(sender)) = (power, UserId::parse(sender)) else { return Ok(false) };
         Ok(power.of(&sender) >= power.to_notify(key))
     }
+}
+
+/// Events of a state, if they are few enough to be kept.
+fn small(events: Vec<Option<Event>>) -> Option<Vec<Event>> {
+    let events: Vec<Event> = events.into_iter().flatten().collect();
+    let bytes: usize = events.iter().map(|event| event.pdu.len().saturating_add(LEAST_EVENT)).sum();
+    (bytes <= MOST_STATE).then_some(events)
 }
 
 /// What is in the cell, by `read` if nothing is.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{raw, room};
 use crate::{
     app::App,
+    base::json_writer,
     base::json_writer::Object,
     flows::{directory, room_error::RoomError},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
@@ -167,12 +168,17 @@ pub(in crate::api) async fn page_of_own(
     limit: usize,
     since: Option<String>,
 ) -> Result<Json, Refusal> {
+    if !filter.is_bounded() {
+        return Err(Refusal::invalid_param(
+            "a search term has 1,024 bytes at the most, and 100 types of rooms are enough",
+        ));
+    }
     let skip = match since {
         None => 0,
         Some(since) => since.parse::<usize>().map_err(|_| Refusal::invalid_param("`since` is no token"))?,
     };
     let entries = app.rooms.read(move |reader, view| list(reader, view, &filter)).await?;
-    Ok(Json::text(room::reply(|reply| {
+    Ok(Json::text(json_writer::object(|reply| {
         reply.array("chunk", |chunk| {
             for entry in entries.iter().skip(skip).take(limit) {
                 let mut object = Object::begin(chunk.item());

@@ -6,6 +6,7 @@ use ::http::Method;
 use super::{raw, room};
 use crate::{
     app::App,
+    base::json_writer,
     graph::{Direction, Membership, Place},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
@@ -60,7 +61,7 @@ async fn room_initial_sync(app: App, caller: Caller, request: RawRequest) -> Res
             }
         };
         let visibility = if aliases::is_published(view, access.room)? { "public" } else { "private" };
-        Ok::<_, AccessError>(room::reply(|reply| {
+        Ok::<_, AccessError>(json_writer::object(|reply| {
             reply.value("room_id", room_id.as_str());
             if let Some(membership) = membership {
                 reply.value("membership", membership.as_str());

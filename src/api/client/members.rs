@@ -6,6 +6,7 @@ use ruma::api::client::membership::{joined_members, joined_rooms};
 use super::{raw, room};
 use crate::{
     app::App,
+    base::json_writer,
     graph::Membership,
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
@@ -49,7 +50,7 @@ async fn get_members(app: App, caller: Caller, request: RawRequest) -> Result<Js
         };
         let members = members::in_state(reader, view, (access.room, root), query)?;
         let chunk = events::write_state(reader, view, &recipient, &members, Some(&room_id))?;
-        Ok::<_, AccessError>(room::reply(|reply| reply.array("chunk", |array| room::all(array, &chunk))))
+        Ok::<_, AccessError>(json_writer::object(|reply| reply.array("chunk", |array| room::all(array, &chunk))))
     });
     Ok(Json::text(read.await?))
 }
@@ -65,7 +66,7 @@ async fn get_joined_members(app: App, caller: Caller, request: joined_members::v
         let access = Access::as_member(reader, view, &request.room_id, &caller.user_id)?;
         let query = MemberQuery { membership: Some(Membership::Join), not_membership: None };
         let members = members::in_state(reader, view, (access.room, access.head.root), query)?;
-        Ok::<_, AccessError>(room::reply(|reply| {
+        Ok::<_, AccessError>(json_writer::object(|reply| {
             reply.object("joined", |joined| {
                 for event in &members {
                     joined.object(event.state_key.as_deref().unwrap_or_default(), |member| {

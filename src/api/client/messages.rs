@@ -10,6 +10,7 @@ use ::http::Method;
 use super::{raw, room};
 use crate::{
     app::App,
+    base::json_writer,
     flows::room_error::RoomError,
     graph::{Direction, Event, Place, Reader, RoomNo, Root},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
@@ -68,7 +69,7 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
             }
             _ => Vec::new(),
         };
-        Ok::<_, RoomError>(room::reply(|reply| {
+        Ok::<_, RoomError>(json_writer::object(|reply| {
             reply.array("chunk", |array| room::all(array, &chunk));
             reply.value("start", &page.start.encode());
             if let Some(end) = page.end {
@@ -139,7 +140,7 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
         let last = around.after.last().unwrap_or(&seen);
         let state = state_at(reader, view, access.room, &last.event, (&filter, &mut all()))?;
         let state = events::write_state(reader, view, &recipient, &state, Some(&room_id))?;
-        Ok::<_, RoomError>(room::reply(|reply| {
+        Ok::<_, RoomError>(json_writer::object(|reply| {
             reply.value("start", &around.start.encode());
             reply.value("end", &around.end.encode());
             reply.array("events_before", |array| room::all(array, &before));

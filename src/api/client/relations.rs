@@ -5,6 +5,7 @@ use ::http::Method;
 use super::{raw, room};
 use crate::{
     app::App,
+    base::json_writer,
     event::version,
     flows::room_error::RoomError,
     graph::{Direction, Event, Place, Tie},
@@ -84,7 +85,7 @@ async fn get_relations(app: App, caller: Caller, request: RawRequest) -> Result<
         let found = relations::list(reader, view, &mut access.eyes, (access.room, target.seq), &query)?;
         let what = (&*found.chunk, Some(&*room_id), Bundle::All);
         let chunk = events::write(reader, view, &mut access.eyes, &recipient, what)?;
-        Ok::<_, RoomError>(room::reply(|reply| {
+        Ok::<_, RoomError>(json_writer::object(|reply| {
             reply.array("chunk", |array| room::all(array, &chunk));
             if let Some(next) = found.next {
                 reply.value("next_batch", &token(next));
@@ -146,7 +147,7 @@ async fn get_threads(app: App, caller: Caller, request: RawRequest) -> Result<Js
         let what = (&*seen, Some(&*room_id), Bundle::All);
         let chunk = events::write(reader, view, &mut access.eyes, &recipient, what)?;
         let next = rows.rows.last().filter(|_| rows.more).map(|(tie, _)| *tie);
-        Ok::<_, AccessError>(room::reply(|reply| {
+        Ok::<_, AccessError>(json_writer::object(|reply| {
             reply.array("chunk", |array| room::all(array, &chunk));
             if let Some(next) = next {
                 reply.value("next_batch", &token(next));

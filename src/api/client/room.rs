@@ -4,7 +4,7 @@ use ruma::{EventId, OwnedEventId};
 
 use crate::{
     app::App,
-    base::json_writer::{Array, Object},
+    base::json_writer::Array,
     flows::send::Sender,
     http::{Caller, CallerKind, RawRequest, Refusal},
     rooms::{events::Recipient, filter::RoomEventFilter, page_token::AnyToken},
@@ -75,15 +75,6 @@ pub(super) fn filter(request: &RawRequest) -> Result<RoomEventFilter, Refusal> {
 pub(super) fn token(name: &str, token: Option<&str>) -> Result<Option<AnyToken>, Refusal> {
     let token = token.filter(|token| !token.is_empty()).map(AnyToken::decode).transpose();
     token.map_err(|_| Refusal::invalid_param(format!("`{name}` is no token of this server")))
-}
-
-/// A reply, written member by member.
-pub(in crate::api) fn reply(members: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut object = Object::begin(&mut out);
-    members(&mut object);
-    object.end();
-    out
 }
 
 /// Writes items that are JSON already.

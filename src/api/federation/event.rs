@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use ruma::api::federation::event::get_event::v1 as get_event;
 
-use super::super::client::room::reply;
 use crate::{
     app::App,
+    base::json_writer,
     federation::Origin,
     http::{Json, RateClass, Refusal, Routes},
     rooms::for_servers::{ServerAccess, ServerAccessError},
@@ -26,7 +26,7 @@ async fn get(app: App, origin: Origin, request: get_event::Request) -> Result<Js
 
 /// Events as a transaction of this server.
 pub(super) fn transaction(app: &App, pdus: &[Bytes]) -> Json {
-    Json::text(reply(|reply| {
+    Json::text(json_writer::object(|reply| {
         reply.value("origin", &app.server_name);
         reply.value("origin_server_ts", &app.clock.now());
         reply.array("pdus", |array| pdus.iter().for_each(|pdu| array.raw(pdu)));

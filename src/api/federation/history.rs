@@ -9,9 +9,10 @@ use ruma::api::{
     },
 };
 
-use super::{super::client::room::reply, event::transaction};
+use super::event::transaction;
 use crate::{
     app::App,
+    base::json_writer,
     federation::Origin,
     graph::Direction,
     http::{Json, RateClass, Refusal, Routes},
@@ -54,7 +55,7 @@ async fn missing_events(app: App, origin: Origin, request: get_missing_events::R
         Ok::<_, ServerAccessError>(for_servers::missing_events(&mut access, reader, view, &wanted)?)
     });
     let events = read.await?;
-    Ok(Json::text(reply(|reply| {
+    Ok(Json::text(json_writer::object(|reply| {
         reply.array("events", |array| events.iter().for_each(|event| array.raw(event)));
     })))
 }
@@ -73,7 +74,7 @@ async fn timestamp_to_event(
         access.nearest_by_time(reader, view, request.ts.get().into(), direction)
     });
     let event = read.await?;
-    Ok(Json::text(reply(|reply| {
+    Ok(Json::text(json_writer::object(|reply| {
         reply.value("event_id", event.event_id.as_str());
         reply.value("origin_server_ts", &event.origin_server_ts);
     })))

@@ -47,28 +47,19 @@ pub(super) fn read(
     let mut of_new = receipts::all(view, &new, user_id)?.into_iter();
     let interval = (question.since.unwrap_or(Position::ZERO), question.through);
     let mut of_receipted = receipts::since(view, &receipted, user_id, interval)?.into_iter();
-    // Of a room that is new all receipts were read, the user's own among them.
-    let known_to_client: Vec<_> = counted.iter().filter(|room| !new.contains(room)).copied().collect();
-    let mut own = receipts::of_user(view, &known_to_client, user_id)?.into_iter();
+    let mut own = receipts::of_user(view, &counted, user_id)?.into_iter();
     let mut memos = question.memos.counted(view, user_id, (&counted, question.through))?.into_iter();
     let (new, receipted): (HashSet<_>, HashSet<_>) = (new.into_iter().collect(), receipted.into_iter().collect());
     let counted: HashSet<_> = counted.into_iter().collect();
     let read = rooms.iter().zip(recents).zip(known).map(|(((room, ..), recent), known)| {
-        let is_new = new.contains(room);
-        let receipts = if is_new {
+        let receipts = if new.contains(room) {
             of_new.next().unwrap_or_default()
         } else if receipted.contains(room) {
             of_receipted.next().unwrap_or_default()
         } else {
             Vec::new()
         };
-        let unread = counted.contains(room).then(|| {
-            let own = match is_new {
-                true => receipts.iter().filter(|receipt| receipt.user_id == *user_id).cloned().collect(),
-                false => own.next().unwrap_or_default(),
-            };
-            (own, memos.next().flatten())
-        });
+        let unread = counted.contains(room).then(|| (own.next().unwrap_or_default(), memos.next().flatten()));
         Read { recent, known, receipts, unread }
     });
     Ok(read.collect())

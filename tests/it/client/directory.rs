@@ -89,9 +89,14 @@ async fn published_rooms_are_listed_the_largest_first() {
         let answer = api.post("/v3/publicRooms", &bob, body.clone()).await.ok();
         assert_eq!(ids(&answer), expected.into_iter().cloned().collect::<Vec<_>>(), "{body}");
     }
-    for body in
-        [json!({"limit": -1}), json!({"filter": 7}), json!({"since": "x"}), json!({"filter": {"room_types": 7}})]
-    {
+    for body in [
+        json!({"limit": -1}),
+        json!({"filter": 7}),
+        json!({"since": "x"}),
+        json!({"filter": {"room_types": 7}}),
+        json!({"filter": {"room_types": vec!["t"; 101]}}),
+        json!({"filter": {"generic_search_term": "x".repeat(1_025)}}),
+    ] {
         assert_eq!(api.post("/v3/publicRooms", &bob, body.clone()).await.status, 400, "{body}");
     }
     api.post("/v3/publicRooms?server=elsewhere.example", &bob, json!({})).await.refused(404, "M_NOT_FOUND");
