@@ -270,3 +270,26 @@ async fn a_ban_after_a_leave_is_told() {
     assert_eq!(told["rooms"]["leave"][&room]["timeline"]["events"].as_array().unwrap().len(), 1);
     assert_eq!(told["rooms"]["leave"][&room]["state"]["events"], json!([]), "nothing that he knows, or may not");
 }
+
+#[tokio::test]
+async fn a_state_too_large_to_be_kept_is_sent_whole_each_time() {
+    let server = TestServer::start();
+    let alice = server.register_user("alice").await;
+    let room = create_room(&server, &alice, json!({})).await;
+    for number in 0..120 {
+        let target = format!("/v3/rooms/{room}/state/org.example.entry/{number}");
+        server.put(&target).by(&alice).json(&json!({"number": number})).send().await.ok();
+    }
+    for lazy in [false, true] {
+        for _ in 0..2 {
+            let wanted = json!({"room": {"state": {"lazy_load_members": lazy}, "timeline": {"limit": 1}}});
+            let answer = sync(&server, &alice, &filter(&wanted)).await;
+            let joined = &answer["rooms"]["join"][&room];
+            let entries = |section: &str| {
+                let events = joined[section]["events"].as_array().unwrap().iter();
+                events.filter(|event| event["type"] == "org.example.entry").count()
+            };
+            assert_eq!((entries("state"), entries("timeline")), (119, 1), "{lazy}");
+        }
+    }
+}
