@@ -6,7 +6,12 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ruma::{OwnedServerName, ServerName, canonical_json::CanonicalJsonObject, serde::Base64, signatures::PublicKeyMap};
+use ruma::{
+    OwnedServerName, ServerName,
+    canonical_json::CanonicalJsonObject,
+    serde::Base64,
+    signatures::{PublicKeyMap, PublicKeySet},
+};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
@@ -62,18 +67,16 @@ impl KeyRow {
 }
 
 impl KeySet {
-    /// The keys that were valid at this time (`None`: all), as events are checked with.
+    /// The keys that were valid at this time (`None`: all).
     pub fn valid_at(&self, at: Option<UnixMillis>) -> PublicKeyMap {
-        let valid = |keys: &BTreeMap<String, KeyRow>| {
-            let valid = keys.iter().filter(|(_, row)| row.is_valid_at(at));
-            valid.map(|(key_id, row)| (key_id.clone(), Base64::new(row.public_key.to_vec()))).collect()
-        };
-        self.0.iter().map(|(server, keys)| (server.to_string(), valid(keys))).collect()
+        self.0.iter().map(|(server, keys)| (server.to_string(), valid(keys, at))).collect()
     }
 
-    /// The keys with which an event of a room of these rules is checked.
-    pub fn for_event(&self, pdu: &Pdu, rules: &Rules) -> PublicKeyMap {
-        self.valid_at(needed_at(pdu, rules))
+    /// The keys with which an event of a room of these rules is checked: of the servers that must have signed it.
+    pub(super) fn for_event(&self, pdu: &Pdu, rules: &Rules) -> PublicKeyMap {
+        let (servers, at) = (required_servers(pdu, rules).unwrap_or_default(), needed_at(pdu, rules));
+        let known = servers.iter().filter_map(|server| self.0.get_key_value(server));
+        known.map(|(server, keys)| (server.to_string(), valid(keys, at))).collect()
     }
 
     /// A key of a server with which it may sign requests at this time: valid, and not replaced.
@@ -88,12 +91,17 @@ impl KeySet {
     }
 }
 
+fn valid(keys: &BTreeMap<String, KeyRow>, at: Option<UnixMillis>) -> PublicKeySet {
+    let valid = keys.iter().filter(|(_, row)| row.is_valid_at(at));
+    valid.map(|(key_id, row)| (key_id.clone(), Base64::new(row.public_key.to_vec()))).collect()
+}
+
 fn needed_at(pdu: &Pdu, rules: &Rules) -> Option<UnixMillis> {
     rules.enforce_key_validity.then(|| pdu.origin_server_ts())
 }
 
 /// The keys that an event's signatures need: of each server that must have signed, those that it says to have signed with.
-pub fn wanted_by(pdu: &Pdu, rules: &Rules) -> Result<Vec<Wanted>, SignatureError> {
+pub(super) fn wanted_by(pdu: &Pdu, rules: &Rules) -> Result<Vec<Wanted>, SignatureError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Signatures {
@@ -173,9 +181,14 @@ impl Keys {
         old.chain([(active.key_id().to_owned(), row(active.public_key(), None))]).collect()
     }
 
-    /// What is missing in a set and may be had by asking. A key for a time beyond what any document is believed for can't.
+    /// The latest time for which any document is believed.
+    pub(super) fn latest_time(&self) -> UnixMillis {
+        self.0.clock.now().saturating_add(LONGEST_LIFETIME)
+    }
+
+    /// What is missing in a set and may be had by asking. A key for a time beyond that can't.
     fn worth_fetching(&self, set: &KeySet, wanted: &[Wanted]) -> Vec<Wanted> {
-        let latest = self.0.clock.now().saturating_add(LONGEST_LIFETIME);
+        let latest = self.latest_time();
         let can_be_had = |wanted: &&Wanted| {
             let replaced = set.0.get(&wanted.server).and_then(|keys| keys.get(&wanted.key_id));
             let is_replaced = replaced.is_some_and(|row| row.expired_at.is_some());

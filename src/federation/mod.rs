@@ -3,7 +3,8 @@
 //! - [`identity`]: our own signing keys; [`key_ring`]: everybody's keys, fetched and kept
 //! - [`discovery`]: where a server is; [`well_known`], [`dns`] and [`addresses`] are what it asks
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
-//! - [`client`]: typed, signed, bounded requests; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in
+//! - [`client`]: typed, signed, bounded requests; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
+//!   [`Keys::verify`]: whether events are really from the servers that they name
 
 pub mod addresses;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod key_ring;
 mod keys;
 pub mod servers;
 pub mod transport;
+mod verify;
 pub mod well_known;
 pub mod x_matrix;
 

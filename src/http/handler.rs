@@ -4,7 +4,10 @@
 use std::{future::Future, sync::Arc};
 
 use ::http::Method;
-use ruma::{OwnedDeviceId, OwnedUserId, api::IncomingRequest};
+use ruma::{
+    OwnedDeviceId, OwnedUserId,
+    api::{IncomingRequest, auth_scheme::AccessToken, federation::authentication::ServerSignatures},
+};
 
 use super::{
     Parts, RateClass,
@@ -14,7 +17,7 @@ use super::{
     limit::Limiter,
     reply::{IntoOutgoing, Outgoing},
 };
-use crate::{app::App, base::address::subscriber};
+use crate::{app::App, base::address::subscriber, federation::Origin};
 
 /// A request whose route is found.
 #[doc(hidden)]
@@ -142,7 +145,8 @@ where
     }
 }
 
-/// A handler of a raw request: `async fn(App, RawRequest)` for everybody, `async fn(App, Caller, RawRequest)` for users.
+/// A handler of a raw request: `async fn(App, RawRequest)` for everybody, `async fn(App, Caller, RawRequest)` for users,
+/// `async fn(App, Origin, RawRequest)` for other servers.
 pub trait RawHandler<A>: Clone + Send + Sync + 'static {
     /// Runs it.
     #[doc(hidden)]
@@ -168,9 +172,21 @@ where
     Out: IntoOutgoing,
 {
     async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
-        let caller = admit::<ruma::api::auth_scheme::AccessToken>(&call, class).await?;
+        let caller = admit::<AccessToken>(&call, class).await?;
         let reading = Reading::of(&call, Some(&caller));
         let answer = self(call.app, caller, RawRequest { parts: call.parts, args: call.args }).await;
         reading.behind_sends(answer.and_then(Out::into_outgoing)).await
+    }
+}
+
+impl<F, Fut, Out> RawHandler<(App, Origin, RawRequest, Fut, Out)> for F
+where
+    F: Fn(App, Origin, RawRequest) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Out, Refusal>> + Send,
+    Out: IntoOutgoing,
+{
+    async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
+        let origin = admit::<ServerSignatures>(&call, class).await?;
+        self(call.app, origin, RawRequest { parts: call.parts, args: call.args }).await?.into_outgoing()
     }
 }

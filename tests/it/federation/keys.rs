@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use myelin::{
-    event::{Pdu, Verified, version::rules},
-    federation::key_ring::{Wanted, wanted_by},
+    event::{Pdu, version::rules},
+    federation::key_ring::Wanted,
 };
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
@@ -140,9 +140,7 @@ async fn events_need_keys_that_were_valid_then_from_version_5_on() {
     peer.publish(&network, START + HOUR);
     let holds = async |version: RoomVersionId, at: u64| {
         let (rules, pdu) = (rules(&version).unwrap(), event(&peer, &version, at));
-        let keys = server.app().federation.keys();
-        let set = keys.look_up(&wanted_by(&pdu, rules).unwrap()).await.unwrap();
-        Verified::check(&pdu, rules, &set.for_event(&pdu, rules)).is_ok()
+        server.app().federation.keys().verify(vec![pdu], rules).await.unwrap().remove(0).is_ok()
     };
     assert!(holds(RoomVersionId::V12, START + HOUR).await && holds(RoomVersionId::V5, 0).await);
     for version in [RoomVersionId::V5, RoomVersionId::V6, RoomVersionId::V12] {
@@ -261,4 +259,24 @@ async fn a_notary_exchanges_no_key_and_is_believed_only_by_its_signature() {
         server.app().federation.keys().look_up(&[wanted("p.q", "ed25519:k", None)]).await.unwrap().valid_at(None);
     assert_eq!(before, after);
     assert!(!has(&server, "un.known", "ed25519:k", None).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_events_are_verified_at_once_and_each_gets_its_own_answer() {
+    let network = Network::default();
+    let (server, peer, other) = (alone(&network), Peer::new("p.q", 1, "k"), Peer::new("o.q", 2, "k"));
+    peer.publish(&network, START + HOUR);
+    other.publish(&network, START + HOUR);
+    let (version, forger) = (RoomVersionId::V11, Peer::new("p.q", 9, "k"));
+    let mut pdus: Vec<_> = (0..20).map(|i| event([&peer, &other][i % 2], &version, START + i as u64)).collect();
+    pdus.push(event(&forger, &version, START));
+    pdus.push(event(&peer, &version, START + 365 * DAY));
+    pdus.push(event(&Peer::new("go.ne", 3, "k"), &version, START));
+    let rules = rules(&version).unwrap();
+    let verified = server.app().federation.keys().verify(pdus.clone(), rules).await.unwrap();
+    let expected: Vec<_> = (0..23).map(|i| i < 20).collect();
+    assert_eq!(verified.iter().map(Result::is_ok).collect::<Vec<_>>(), expected);
+    assert!(verified.into_iter().flatten().zip(&pdus).all(|(verified, pdu)| verified.pdu() == pdu));
+    let asked: Vec<_> = network.sent().into_iter().filter(|sent| !sent.starts_with("go.ne")).collect();
+    assert_eq!(asked, ["o.q GET /_matrix/key/v2/server", "p.q GET /_matrix/key/v2/server"]);
 }
