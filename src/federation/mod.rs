@@ -4,12 +4,13 @@
 //! - [`discovery`]: where a server is; [`well_known`], [`dns`] and [`addresses`] are what it asks
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
 //! - [`client`]: typed, signed, bounded requests; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
-//!   [`Keys::verify`]: whether events are really from the servers that they name
+//!   [`Keys::verify`]: whether events are really from the servers that they name; [`fetch`]: fetching events
 
 pub mod addresses;
 pub mod client;
 pub mod discovery;
 pub mod dns;
+pub mod fetch;
 pub mod https;
 pub mod identity;
 pub mod inbound;
@@ -30,6 +31,7 @@ use ruma::OwnedServerName;
 use self::key_fetch::Fetcher;
 pub use self::{
     client::{Bounds, Client, ClientError},
+    fetch::{Fetch, FetchError, RoomRules},
     identity::Identity,
     inbound::{AuthError, Origin},
     key_ring::Keys,
@@ -60,6 +62,7 @@ struct Inner {
     servers: Servers,
     client: Client,
     keys: Keys,
+    fetch: Fetch,
     clock: Clock,
 }
 
@@ -78,7 +81,8 @@ impl Federation {
         let fetcher = Fetcher::new(store.clone(), client.clone(), clock.clone(), tasks.clone());
         let own = (identity, servers.own.clone());
         let keys = Keys::new(own, notaries, (store.clone(), clock.clone()), fetcher);
-        Self(Arc::new(Inner { servers, client, keys, clock: clock.clone() }))
+        let fetch = Fetch::new(client.clone(), keys.clone());
+        Self(Arc::new(Inner { servers, client, keys, fetch, clock: clock.clone() }))
     }
 
     /// With whom this server talks.
@@ -89,6 +93,11 @@ impl Federation {
     /// Requests to other servers.
     pub fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    /// Events of other servers.
+    pub fn fetch(&self) -> &Fetch {
+        &self.0.fetch
     }
 
     /// The keys of all servers.

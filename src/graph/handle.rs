@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use quick_cache::sync::Cache as QuickCache;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
 use tokio::sync::oneshot;
 
 use super::{
@@ -116,6 +116,21 @@ impl Graph {
             self.0.numbers.insert(room_id.to_owned(), room);
         }
         Ok(found)
+    }
+
+    /// Of some ids, those of which no event is here, not even as an outlier; each once.
+    ///
+    /// # Errors
+    /// When the store cannot read.
+    pub async fn unknown(&self, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, ReadError> {
+        let mut unknown = ids;
+        unknown.sort_unstable();
+        unknown.dedup();
+        let (reader, wanted) = (self.reader().clone(), unknown.clone());
+        let found = self.0.store.read(move |view| reader.locate_many(view, &wanted)).await?;
+        let mut found = found.into_iter();
+        unknown.retain(|_| found.next().flatten().is_none());
+        Ok(unknown)
     }
 
     /// Creates a room of these events (at most 50; the first is `m.room.create`, and gets its `room_version` here), in one
