@@ -22,7 +22,7 @@ use crate::{
         guest_access::{GUEST_ACCESS, note_due},
     },
     store::{ReadError, View},
-    users::txn::{self, TxnKey},
+    users::txn::{self, Claim, TxnKey},
 };
 
 /// How often a request is looked at again when it was answered meanwhile.
@@ -89,8 +89,16 @@ pub struct Transaction {
 
 enum Ready {
     Answered(OwnedEventId),
-    /// In this room; whether it may take away what lets guests in.
-    To(RoomNo, bool),
+    To(Target),
+}
+
+/// Where a message goes, and what goes with it.
+struct Target {
+    room: RoomNo,
+    /// Whether it may take away what lets guests in.
+    of_guests: bool,
+    /// What it must be the first to say.
+    claim: Option<Claim>,
 }
 
 /// Sends a message, once for a transaction id.
@@ -108,9 +116,9 @@ pub async fn send(
     for _ in 0..TRIES {
         let (checked, whose, id, wanted) = (key.clone(), sender.clone(), room_id.clone(), message.clone());
         let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &checked, (&whose, &id, &wanted));
-        let (room, of_guests) = match app.rooms.read(check).await? {
+        let Target { room, of_guests, claim } = match app.rooms.read(check).await? {
             Ready::Answered(event_id) => return Ok(event_id),
-            Ready::To(room, of_guests) => (room, of_guests),
+            Ready::To(target) => target,
         };
         let (recorded, now, number) = (key.clone(), app.clock.now(), app.random.u64());
         let mut proposal = proposal(&sender.user_id, message.clone());
@@ -119,7 +127,11 @@ pub async fn send(
             proposal = proposal.from_request(LocalEcho { device_id, transaction_id });
         }
         let proposal = proposal.with_rider(move |placed, batch| {
-            txn::record(batch, &recorded, placed.event_id.as_bytes().to_vec(), now);
+            let answer = placed.event_id.as_bytes();
+            txn::record(batch, &recorded, answer.to_vec(), now);
+            if let Some(claim) = &claim {
+                claim.take(batch, answer.to_vec(), now);
+            }
             if of_guests {
                 note_due(batch, placed.room, number);
             }
@@ -131,7 +143,7 @@ pub async fn send(
                 }
                 return Ok(placed.event_id);
             }
-            // The same request was answered while this one waited.
+            // The same request, or the same reaction by another one, was answered while this one waited.
             Err(SendError::Rider) => {}
             Err(error) => return Err(error.into()),
         }
@@ -165,14 +177,11 @@ fn check(
     if !joined {
         return Err(RoomError::NotInRoom);
     }
-    let of_guests = match &message.redacts {
-        Some(target) => may_redact(reader, view, (room, &head), sender, target)?,
-        None => {
-            is_no_duplicate(reader, view, room, (&sender.user_id, message))?;
-            false
-        }
+    let (of_guests, claim) = match &message.redacts {
+        Some(target) => (may_redact(reader, view, (room, &head), sender, target)?, None),
+        None => (false, annotate(reader, view, room, (&sender.user_id, message))?),
     };
-    Ok(Ready::To(room, of_guests))
+    Ok(Ready::To(Target { room, of_guests, claim }))
 }
 
 /// The auth rules let a server redact whatever its own users sent; which of its users may is for it to say: the sender,
@@ -215,18 +224,18 @@ pub(super) fn power_levels(
     Ok(create.map(|create| PowerLevels::new(&create, levels.as_ref(), rules)))
 }
 
-/// Client-server API, "Avoiding duplicate annotations".
-fn is_no_duplicate(
+/// Client-server API, "Avoiding duplicate annotations". Two of them that come at once claim the same row.
+fn annotate(
     reader: &Reader,
     view: &View<'_>,
     room: RoomNo,
     (user_id, message): (&UserId, &Message),
-) -> Result<(), RoomError> {
+) -> Result<Option<Claim>, RoomError> {
     const ANNOTATION: &str = "m.annotation";
     let wanted = RelatesTo::of(&crate::event::json::to_bytes(&message.content));
-    let Some(wanted) = wanted.filter(|relation| relation.rel_type == ANNOTATION) else { return Ok(()) };
-    let Ok(target) = EventId::parse(&wanted.event_id) else { return Ok(()) };
-    let Some(target) = reader.event_in(view, room, &target)? else { return Ok(()) };
+    let Some(wanted) = wanted.filter(|relation| relation.rel_type == ANNOTATION) else { return Ok(None) };
+    let Ok(target) = EventId::parse(&wanted.event_id) else { return Ok(None) };
+    let Some(target) = reader.event_in(view, room, &target)? else { return Ok(None) };
     let rows = reader.relations(view, room, target.seq, Some(ANNOTATION), None, Direction::Backward, MOST_REACTIONS)?;
     let events = reader.events(view, &rows.rows.iter().map(|(_, seq)| (room, *seq)).collect::<Vec<_>>())?;
     let same = |event: &Event| {
@@ -235,5 +244,10 @@ fn is_no_duplicate(
             && event.meta.redacted_by.is_none()
             && RelatesTo::of(event.content()).is_some_and(|relation| relation.key == wanted.key)
     };
-    if events.iter().flatten().any(same) { Err(RoomError::DuplicateAnnotation) } else { Ok(()) }
+    if events.iter().flatten().any(same) {
+        return Err(RoomError::DuplicateAnnotation);
+    }
+    let key = wanted.key.unwrap_or_default();
+    let claimed = ["annotation", target.event_id.as_str(), &message.kind, &key];
+    Ok(Some(Claim::of(view, TxnKey::new(user_id, None, &claimed))?))
 }

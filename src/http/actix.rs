@@ -5,9 +5,12 @@
 
 use std::{
     any::Any,
+    convert::Infallible,
     io,
     net::{IpAddr, TcpListener},
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -15,6 +18,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     App as ActixApp, HttpRequest, HttpResponse, HttpServer,
+    body::{BodySize, MessageBody},
     dev::{Extensions, Server},
     rt::net::TcpStream,
     web::{self, Data, Payload},
@@ -25,7 +29,7 @@ use socket2::SockRef;
 
 use super::{
     Incoming, Outgoing, Refusal, Site,
-    connections::{Connections, Ticket},
+    connections::{Busy, Connections, Ticket},
 };
 
 /// How sockets are served.
@@ -47,6 +51,8 @@ pub struct SocketOptions {
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections of one address that is no proxy: a large household, and then some.
 const MOST_OF_ONE_ADDRESS: usize = 500;
+/// Bytes of a body that are handed over at once.
+const CHUNK: usize = 64 * 1024;
 /// Seconds that connections have to finish when the server stops.
 const STOPPING: u64 = 1;
 
@@ -108,7 +114,7 @@ fn count(
 }
 
 async fn answer(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    let _busy = request.conn_data::<Ticket>().map(Ticket::busy);
+    let busy = request.conn_data::<Ticket>().map(Ticket::busy);
     let Shared { site, options } = &**shared;
     let (outgoing, whole) = read_and_dispatch(&request, payload, site, options).await;
     let status = actix_web::http::StatusCode::from_u16(outgoing.status.as_u16());
@@ -123,7 +129,34 @@ async fn answer(request: HttpRequest, payload: Payload, shared: Data<Shared>) ->
     if !whole || site.app().shutdown.is_triggered() {
         response.force_close();
     }
-    response.body(outgoing.body)
+    if outgoing.body.len() <= CHUNK {
+        return response.body(outgoing.body);
+    }
+    response.body(Written { rest: outgoing.body, _busy: busy })
+}
+
+/// A long body on its way out, in chunks: actix takes the next one when what it had is written, so whoever reads slowly is not
+/// idle before nearly all of it is theirs.
+struct Written {
+    rest: Bytes,
+    _busy: Option<Busy>,
+}
+
+impl MessageBody for Written {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        // INVARIANT: a length in memory fits into 64 bits.
+        BodySize::Sized(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let next = self.rest.len().min(CHUNK);
+        Poll::Ready(Some(Ok(self.rest.split_to(next))))
+    }
 }
 
 /// The answer, and whether the request was read to its end.
@@ -190,4 +223,32 @@ fn peer(request: &HttpRequest, headers: &HeaderMap, options: &SocketOptions) -> 
     let hops = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<IpAddr> = hops.flat_map(|value| value.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
     hops.into_iter().rev().find(|hop| !(options.trusts_proxy)(*hop)).unwrap_or(direct)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Socket;
+
+    use futures_util::task::noop_waker_ref;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_busy_until_its_whole_body_is_handed_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        let connections = Connections::default();
+        let ticket = connections.admit(&SockRef::from(&client), IpAddr::from([127, 0, 0, 1]), 1).unwrap();
+        let whole: Bytes = (0..3 * CHUNK + 7).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let mut body = Box::pin(Written { rest: whole.clone(), _busy: Some(ticket.busy()) });
+        assert_eq!(body.size(), BodySize::Sized(3 * 65_536 + 7));
+        let (mut context, mut read) = (Context::from_waker(noop_waker_ref()), Vec::new());
+        while let Poll::Ready(Some(Ok(chunk))) = body.as_mut().poll_next(&mut context) {
+            assert!(chunk.len() <= CHUNK && connections.are_busy());
+            read.extend_from_slice(&chunk);
+        }
+        assert_eq!(read, whole);
+        drop(body);
+        assert!(!connections.are_busy());
+    }
 }

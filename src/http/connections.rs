@@ -50,7 +50,10 @@ pub struct Ticket {
 }
 
 /// A request that is being answered.
-pub struct Busy<'a>(&'a Ticket);
+pub struct Busy {
+    all: Connections,
+    number: u64,
+}
 
 impl Connections {
     /// Counts a connection. `None`, and its end, when `address` has `most` already or the system has no more handles.
@@ -103,11 +106,11 @@ impl fmt::Debug for Connections {
 
 impl Ticket {
     /// The connection is not idle until the returned mark is dropped.
-    pub fn busy(&self) -> Busy<'_> {
+    pub fn busy(&self) -> Busy {
         if let Some(connection) = self.all.0.lock().open.get_mut(&self.number) {
             connection.busy = connection.busy.saturating_add(1);
         }
-        Busy(self)
+        Busy { all: self.all.clone(), number: self.number }
     }
 
     /// The connection ends soon after the answer that is under way.
@@ -118,9 +121,9 @@ impl Ticket {
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.all.0.lock().open.get_mut(&self.0.number) {
+        if let Some(connection) = self.all.0.lock().open.get_mut(&self.number) {
             connection.busy = connection.busy.saturating_sub(1);
             connection.idle_since = Instant::now();
         }

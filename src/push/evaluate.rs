@@ -9,7 +9,22 @@ use super::{
 };
 
 /// Steps that one evaluation may take: a few ms. Ordinary rules and events need some hundreds.
-const STEPS: u64 = 5_000_000;
+const MOST: u64 = 5_000_000;
+/// Steps that it may take at any rate, however many events were evaluated before it.
+const LEAST: u64 = 20_000;
+/// Steps that many evaluations may take together: some ten ms.
+const TOGETHER: u64 = 30_000_000;
+
+/// How many steps the evaluations of one request may still take, so that nobody's rules, or long messages to somebody who has
+/// many of them, hold up the others. What does not fit does not match.
+#[derive(Debug)]
+pub struct Steps(u64);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(TOGETHER)
+    }
+}
 
 /// What an event does to a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,14 +138,17 @@ impl Matcher {
     }
 
     /// What an event does to the user. One's own events do nothing.
-    pub fn evaluate(&self, event: &Event, room: &RoomContext<'_>) -> Verdict {
+    pub fn evaluate(&self, event: &Event, room: &RoomContext<'_>, steps: &mut Steps) -> Verdict {
         if event.sender() == room.user_id.as_str() {
             return Verdict::default();
         }
-        let mut budget = Budget(STEPS);
+        let granted = steps.0.clamp(LEAST, MOST);
+        let mut budget = Budget(granted);
         let mut holds = |condition: &Condition| condition.holds(event, room, &mut budget);
         let found = self.rules.iter().find(|rule| rule.conditions.iter().all(&mut holds));
-        found.map(|rule| rule.verdict).unwrap_or_default()
+        let verdict = found.map(|rule| rule.verdict).unwrap_or_default();
+        steps.0 = steps.0.saturating_sub(granted.saturating_sub(budget.0));
+        verdict
     }
 }
 

@@ -12,6 +12,6 @@ pub mod rules;
 
 pub use self::{
     check::RulesError,
-    evaluate::{Event, Matcher, RoomContext, Verdict},
+    evaluate::{Event, Matcher, RoomContext, Steps, Verdict},
     rule::{Kind, Rule, Rules},
 };

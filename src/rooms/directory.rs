@@ -1,5 +1,9 @@
 //! The published directory: rooms that this server shows to everybody (client-server API, "Published Room Directory").
 
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
 use super::{aliases, content, visibility::HistoryVisibility};
 use crate::{
     base::json_writer::Object,
@@ -9,6 +13,8 @@ use crate::{
 
 /// Rooms that are looked at for a page.
 const MOST_ROOMS: usize = 10_000;
+/// Entries with longer texts, in bytes, are read anew each time.
+const LONGEST_KEPT: usize = 4_096;
 /// The state that an entry is made of.
 const STATE: [&str; 8] = [
     "m.room.name",
@@ -69,29 +75,58 @@ impl DirectoryFilter {
 
     /// `term` is that of the filter, in lower case.
     fn wants(&self, entry: &Entry, term: Option<&str>) -> bool {
-        let texts = [&entry.name, &entry.topic, &entry.canonical_alias];
-        let found = |term: &str| texts.into_iter().flatten().any(|text| text.to_lowercase().contains(term));
+        let found = |term: &str| entry.texts().any(|text| text.to_lowercase().contains(term));
         term.is_none_or(found)
             && self.types.as_ref().is_none_or(|types| types.is_empty() || types.contains(&entry.room_type))
     }
 }
 
-/// All published rooms that are wanted and have members, the largest first. Reads as many waves as there are rooms, so it is
-/// for the few who look at the directory.
-pub fn list(reader: &Reader, view: &View<'_>, filter: &DirectoryFilter) -> Result<Vec<Entry>, ReadError> {
-    let rooms = aliases::published(view, MOST_ROOMS)?;
-    let heads = reader.heads(view, &rooms)?;
-    let term = filter.term.as_ref().map(|term| term.to_lowercase());
-    let mut entries = Vec::new();
-    for (room, head) in rooms.into_iter().zip(heads) {
-        let Some(head) = head.filter(|head| head.joined_members > 0) else { continue };
-        let entry = entry(reader, view, room, &head)?;
-        if filter.wants(&entry, term.as_deref()) {
-            entries.push(entry);
-        }
+/// The entries of published rooms, each at a version of its room's head: what has not changed is not read again for the
+/// next page.
+#[derive(Debug)]
+pub(super) struct Entries(Cache<RoomNo, (u64, Arc<Entry>)>);
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self(Cache::new(MOST_ROOMS))
     }
-    entries.sort_by(|a, b| b.joined.cmp(&a.joined).then_with(|| a.room_id.cmp(&b.room_id)));
-    Ok(entries)
+}
+
+impl Entries {
+    /// All published rooms that are wanted and have members, the largest first.
+    pub(super) fn list(
+        &self,
+        reader: &Reader,
+        view: &View<'_>,
+        filter: &DirectoryFilter,
+    ) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let rooms = aliases::published(view, MOST_ROOMS)?;
+        let heads = reader.heads(view, &rooms)?;
+        let term = filter.term.as_ref().map(|term| term.to_lowercase());
+        let mut entries = Vec::new();
+        for (room, head) in rooms.into_iter().zip(heads) {
+            let Some(head) = head.filter(|head| head.joined_members > 0) else { continue };
+            let entry = self.entry(reader, view, room, &head)?;
+            if filter.wants(&entry, term.as_deref()) {
+                entries.push(entry);
+            }
+        }
+        entries.sort_by(|a, b| b.joined.cmp(&a.joined).then_with(|| a.room_id.cmp(&b.room_id)));
+        Ok(entries)
+    }
+
+    fn entry(&self, reader: &Reader, view: &View<'_>, room: RoomNo, head: &Head) -> Result<Arc<Entry>, ReadError> {
+        if let Some((version, entry)) = self.0.get(&room)
+            && version == head.version
+        {
+            return Ok(entry);
+        }
+        let entry = Arc::new(entry(reader, view, room, head)?);
+        if entry.texts().map(str::len).sum::<usize>() <= LONGEST_KEPT {
+            self.0.insert(room, (head.version, Arc::clone(&entry)));
+        }
+        Ok(entry)
+    }
 }
 
 fn entry(reader: &Reader, view: &View<'_>, room: RoomNo, head: &Head) -> Result<Entry, ReadError> {
@@ -117,6 +152,11 @@ fn entry(reader: &Reader, view: &View<'_>, room: RoomNo, head: &Head) -> Result<
 }
 
 impl Entry {
+    /// What a term is looked for in.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        [&self.name, &self.topic, &self.canonical_alias].into_iter().filter_map(Option::as_deref)
+    }
+
     /// Writes it as clients get it.
     pub fn write(&self, object: &mut Object<'_>) {
         object.value("room_id", &self.room_id);

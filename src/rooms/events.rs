@@ -75,7 +75,7 @@ pub fn write(
     (seen, room_id, bundle): (&[Seen], Option<&RoomId>, Bundle),
 ) -> Result<Vec<Vec<u8>>, ReadError> {
     let replaced = replaced_state(reader, view, seen)?;
-    let redactions = redactions(reader, view, seen.iter().map(|seen| &seen.event))?;
+    let redactions = redactions(reader, view, eyes, seen.iter().map(|seen| &seen.event))?;
     let bundles = relations::bundles(reader, view, eyes, recipient, (seen, bundle))?;
     let mut written = Vec::with_capacity(seen.len());
     for (index, Seen { event, membership }) in seen.iter().enumerate() {
@@ -102,11 +102,12 @@ pub fn write(
 pub fn write_state(
     reader: &Reader,
     view: &View<'_>,
+    eyes: &mut Eyes,
     recipient: &Recipient,
     events: &[Event],
     room_id: Option<&RoomId>,
 ) -> Result<Vec<Vec<u8>>, ReadError> {
-    let redactions = redactions(reader, view, events)?;
+    let redactions = redactions(reader, view, eyes, events)?;
     let written = events.iter().map(|event| {
         let unsigned = Unsigned {
             age: Some(format::age(event, recipient.now)),
@@ -152,17 +153,24 @@ fn replaced_state(reader: &Reader, view: &View<'_>, seen: &[Seen]) -> Result<Vec
     Ok(replaced)
 }
 
-/// The client form of the redactions of those of these events that were redacted.
+/// The client form of the redactions of those of these events that were redacted, as far as the user may see them: who has
+/// left does not learn why something was redacted afterwards.
 fn redactions<'a>(
     reader: &Reader,
     view: &View<'_>,
+    eyes: &mut Eyes,
     events: impl IntoIterator<Item = &'a Event>,
 ) -> Result<HashMap<Seq, Vec<u8>>, ReadError> {
     let redacted = events.into_iter().filter_map(|event| Some((event.seq, (event.room, event.meta.redacted_by?))));
     let (targets, wanted): (Vec<Seq>, Vec<_>) = redacted.unzip();
-    let found = targets.into_iter().zip(reader.events(view, &wanted)?);
-    let written = found.filter_map(|(target, redaction)| {
-        Some((target, format::client_event(&redaction?.client_json(), None, &Unsigned::default())))
-    });
-    Ok(written.collect())
+    let redactions = reader.events(view, &wanted)?;
+    eyes.prepare(reader, view, redactions.iter().flatten().map(|redaction| redaction.meta.root_before))?;
+    let mut written = HashMap::with_capacity(targets.len());
+    for (target, redaction) in targets.into_iter().zip(redactions) {
+        let Some(redaction) = redaction else { continue };
+        if eyes.look_at(reader, view, &redaction)?.is_some() {
+            written.insert(target, format::client_event(&redaction.client_json(), None, &Unsigned::default()));
+        }
+    }
+    Ok(written)
 }

@@ -1,8 +1,11 @@
 //! The handle on rooms, for those who read them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::for_servers::LargeReads;
+use super::{
+    directory::{DirectoryFilter, Entries, Entry},
+    for_servers::LargeReads,
+};
 use crate::{
     graph::Reader,
     store::{ReadError, Store, View},
@@ -14,12 +17,13 @@ pub struct Rooms {
     store: Store,
     reader: Reader,
     large_reads: LargeReads,
+    entries: Arc<Entries>,
 }
 
 impl Rooms {
     /// The rooms in `store`, read through the graph's `reader`.
     pub fn new(store: Store, reader: Reader) -> Self {
-        Self { store, reader, large_reads: LargeReads::default() }
+        Self { store, reader, large_reads: LargeReads::default(), entries: Arc::default() }
     }
 
     /// Reads from one snapshot; see [`Store::read`].
@@ -33,6 +37,12 @@ impl Rooms {
     {
         let reader = self.reader.clone();
         self.store.read(move |view| closure(&reader, view)).await
+    }
+
+    /// All published rooms that are wanted and have members, the largest first.
+    pub async fn published(&self, filter: DirectoryFilter) -> Result<Vec<Arc<Entry>>, ReadError> {
+        let entries = Arc::clone(&self.entries);
+        self.read(move |reader, view| entries.list(reader, view, &filter)).await
     }
 
     /// Turns for what may read the whole state of a room for another server.

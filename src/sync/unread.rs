@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::json_writer::Object,
     graph::{Head, Place, Reader, RoomNo, StateKey},
-    push::{self, Matcher, RoomContext},
+    push::{self, Matcher, RoomContext, Steps},
     rooms::{
         content,
         ignored::Ignored,
@@ -135,7 +135,7 @@ impl Count<'_> {
     pub(super) fn run(
         &self,
         view: &View<'_>,
-        eyes: &mut Eyes,
+        (eyes, steps): (&mut Eyes, &mut Steps),
         matcher: impl Fn() -> Result<Arc<Matcher>, ReadError>,
     ) -> Result<Counted, ReadError> {
         let hash = hash(self.receipts, self.ignored);
@@ -152,7 +152,7 @@ impl Count<'_> {
                 let threads = threads.map(|(root, notify, highlight)| (root.clone(), (*notify, *highlight))).collect();
                 let (room, receipts, through) = (self.room, hash, self.through);
                 let counted = Counted { room, receipts, through, threads, unstored: memo.unstored };
-                return self.count(view, eyes, (counted, &found), matcher);
+                return self.count(view, (eyes, steps), (counted, &found), matcher);
             }
         }
         let after = self.joined.max(read_to);
@@ -160,7 +160,7 @@ impl Count<'_> {
         let found = self.behind(&older, after);
         let (room, receipts, through, threads) = (self.room, hash, self.through, BTreeMap::new());
         let counted = Counted { room, receipts, through, threads, unstored: 0 };
-        self.count(view, eyes, (counted, &found), matcher)
+        self.count(view, (eyes, steps), (counted, &found), matcher)
     }
 
     /// Those of the recent events and of `older` that arrived behind `after`.
@@ -173,7 +173,7 @@ impl Count<'_> {
     fn count(
         &self,
         view: &View<'_>,
-        eyes: &mut Eyes,
+        (eyes, steps): (&mut Eyes, &mut Steps),
         (mut counted, found): (Counted, &[&RecentEvent]),
         matcher: impl Fn() -> Result<Arc<Matcher>, ReadError>,
     ) -> Result<Counted, ReadError> {
@@ -192,7 +192,7 @@ impl Count<'_> {
         eyes.prepare(self.reader, view, unread.iter().map(|one| one.event.meta.root_before))?;
         for one in unread {
             if eyes.look_at(self.reader, view, &one.event)?.is_some() {
-                let verdict = self.verdict(view, &matcher, (one, display_name.as_deref()))?;
+                let verdict = self.verdict(view, (&matcher, steps), (one, display_name.as_deref()))?;
                 counted.add(one, verdict);
             }
         }
@@ -232,7 +232,7 @@ impl Count<'_> {
     fn verdict(
         &self,
         view: &View<'_>,
-        matcher: &Matcher,
+        (matcher, steps): (&Matcher, &mut Steps),
         (one, display_name): (&RecentEvent, Option<&str>),
     ) -> Result<push::Verdict, ReadError> {
         let Some(event) = one.for_rules(self.head) else { return Ok(push::Verdict::default()) };
@@ -253,6 +253,7 @@ impl Count<'_> {
                 members: u64::from(self.head.joined_members),
                 may_notify: &may_notify,
             },
+            steps,
         );
         failure.into_inner().map_or(Ok(verdict), Err)
     }

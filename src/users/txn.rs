@@ -62,3 +62,26 @@ pub fn record(batch: &mut Batch, key: &TxnKey, answer: Vec<u8>, now: UnixMillis)
     batch.assert_absent(&TXN, &stored);
     batch.put(&TXN, &stored, &Transaction { at: now, answer });
 }
+
+/// A row that a request claims for its effect, so that of two at once that may not both be only one is done. It is kept as
+/// long as answers are: for whatever comes later the effect itself must tell.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    key: TxnKey,
+    old: Option<Transaction>,
+}
+
+impl Claim {
+    /// What is to be claimed, as it is now.
+    pub fn of(view: &View<'_>, key: TxnKey) -> Result<Self, ReadError> {
+        let old = view.get(&TXN, &(&key.user, &key.device, key.request))?;
+        Ok(Self { key, old })
+    }
+
+    /// Claims it. The commit fails with a conflict if somebody else did since it was read.
+    pub fn take(&self, batch: &mut Batch, answer: Vec<u8>, now: UnixMillis) {
+        let stored = (&self.key.user, &self.key.device, self.key.request);
+        batch.assert_still(&TXN, &stored, self.old.as_ref());
+        batch.put(&TXN, &stored, &Transaction { at: now, answer });
+    }
+}

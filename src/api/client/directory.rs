@@ -21,7 +21,7 @@ use crate::{
     rooms::{
         access::{Access, AccessError},
         aliases,
-        directory::{DirectoryFilter, list},
+        directory::DirectoryFilter,
     },
 };
 
@@ -177,7 +177,7 @@ pub(in crate::api) async fn page_of_own(
         None => 0,
         Some(since) => since.parse::<usize>().map_err(|_| Refusal::invalid_param("`since` is no token"))?,
     };
-    let entries = app.rooms.read(move |reader, view| list(reader, view, &filter)).await?;
+    let entries = app.rooms.published(filter).await?;
     Ok(Json::text(json_writer::object(|reply| {
         reply.array("chunk", |chunk| {
             for entry in entries.iter().skip(skip).take(limit) {

@@ -51,7 +51,7 @@ async fn room_initial_sync(app: App, caller: Caller, request: RawRequest) -> Res
         for entries in reader.state(view, access.room, access.root())?.chunks(CHUNK) {
             let wanted: Vec<_> = entries.iter().map(|(_, seq)| (access.room, *seq)).collect();
             let found: Vec<_> = reader.events(view, &wanted)?.into_iter().flatten().collect();
-            state.extend(events::write_state(reader, view, &recipient, &found, Some(&room_id))?);
+            state.extend(events::write_state(reader, view, &mut access.eyes, &recipient, &found, Some(&room_id))?);
         }
         let membership = match access.eyes.standing() {
             Standing::Joined => Some(Membership::Join),

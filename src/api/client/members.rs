@@ -49,7 +49,7 @@ async fn get_members(app: App, caller: Caller, request: RawRequest) -> Result<Js
             (None, _) => access.root(),
         };
         let members = members::in_state(reader, view, (access.room, root), query)?;
-        let chunk = events::write_state(reader, view, &recipient, &members, Some(&room_id))?;
+        let chunk = events::write_state(reader, view, &mut access.eyes, &recipient, &members, Some(&room_id))?;
         Ok::<_, AccessError>(json_writer::object(|reply| reply.array("chunk", |array| room::all(array, &chunk))))
     });
     Ok(Json::text(read.await?))

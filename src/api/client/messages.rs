@@ -54,7 +54,9 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
     let limit = limit(&request, &filter)?.max(1);
     let read = app.rooms.read(move |reader, view| {
         let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
-        let Access { room, head, mut eyes } = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
+        let access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
+        let newest = access.root();
+        let Access { room, mut eyes, .. } = access;
         let wanted = filter.allows_room(room_id.as_str());
         let query = PageQuery { from, to, direction, limit, filter: &filter };
         let page = timeline::page(reader, view, room, &mut eyes, &query)?;
@@ -62,10 +64,10 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
         let chunk = events::write(reader, view, &mut eyes, &recipient, (&seen, Some(&room_id), Bundle::All))?;
         let state = match seen.first() {
             Some(first) if filter.lazy_load_members => {
-                let root =
-                    if first.event.meta.root_before.is_empty() { head.root } else { first.event.meta.root_before };
+                let before = first.event.meta.root_before;
+                let root = if before.is_empty() { newest } else { before };
                 let members = members::of_senders(reader, view, (room, root), seen.iter().map(|seen| &seen.event))?;
-                events::write_state(reader, view, &recipient, &members, Some(&room_id))?
+                events::write_state(reader, view, &mut eyes, &recipient, &members, Some(&room_id))?
             }
             _ => Vec::new(),
         };
@@ -139,7 +141,7 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
         let all = || around.before.iter().chain([&seen]).chain(&around.after).map(|seen| &seen.event);
         let last = around.after.last().unwrap_or(&seen);
         let state = state_at(reader, view, access.room, &last.event, (&filter, &mut all()))?;
-        let state = events::write_state(reader, view, &recipient, &state, Some(&room_id))?;
+        let state = events::write_state(reader, view, &mut access.eyes, &recipient, &state, Some(&room_id))?;
         Ok::<_, RoomError>(json_writer::object(|reply| {
             reply.value("start", &around.start.encode());
             reply.value("end", &around.end.encode());

@@ -33,14 +33,17 @@ pub(super) fn routes(routes: &mut Routes) {
 async fn get_state(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
     let read = app.rooms.read(move |reader, view| {
-        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let mut access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let entries = reader.state(view, access.room, access.root())?;
         let mut out = Vec::new();
         let mut array = Array::begin(&mut out);
         for chunk in entries.chunks(CHUNK) {
             let wanted: Vec<_> = chunk.iter().map(|(_, seq)| (access.room, *seq)).collect();
             let state: Vec<_> = reader.events(view, &wanted)?.into_iter().flatten().collect();
-            room::all(&mut array, &events::write_state(reader, view, &recipient, &state, Some(&room_id))?);
+            room::all(
+                &mut array,
+                &events::write_state(reader, view, &mut access.eyes, &recipient, &state, Some(&room_id))?,
+            );
         }
         array.end();
         Ok::<_, AccessError>(out)
@@ -57,13 +60,20 @@ async fn get_state_for_key(app: App, caller: Caller, request: RawRequest) -> Res
         Some(_) => return Err(Refusal::invalid_param("`format` must be `content` or `event`")),
     };
     let read = app.rooms.read(move |reader, view| {
-        let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
+        let mut access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let event = reader.state_event(view, access.room, access.root(), &kind, &state_key)?;
         let Some(event) = event else { return Ok(None) };
         if !whole {
             return Ok(Some(event.content().to_vec()));
         }
-        let written = events::write_state(reader, view, &recipient, std::slice::from_ref(&event), Some(&room_id))?;
+        let written = events::write_state(
+            reader,
+            view,
+            &mut access.eyes,
+            &recipient,
+            std::slice::from_ref(&event),
+            Some(&room_id),
+        )?;
         Ok::<_, AccessError>(written.into_iter().next())
     });
     read.await?.map(Json::text).ok_or_else(|| Refusal::not_found("the room has no such state"))

@@ -11,6 +11,7 @@ use crate::{
     base::{clock::UnixMillis, json_writer::Object},
     ephemeral::typing::Typing,
     graph::{Head, Membership, Reader, RoomNo, UserRoom},
+    push::Steps,
     rooms::{events::Recipient, filter::Subject, ignored::Ignored},
     store::{Position, ReadError, View},
     sync::{
@@ -54,11 +55,20 @@ pub(super) struct Answer {
     pub(super) ephemeral: u64,
     pub(super) memory: Option<Memory>,
     pub(super) unread: Vec<Counted>,
+    /// What counting may still cost.
+    pub(super) steps: Steps,
 }
 
 impl Answer {
     pub(super) fn nothing(through: Position, ephemeral: u64) -> Self {
-        Self { reply: SyncReply::default(), through, ephemeral, memory: None, unread: Vec::new() }
+        Self {
+            reply: SyncReply::default(),
+            through,
+            ephemeral,
+            memory: None,
+            unread: Vec::new(),
+            steps: Steps::default(),
+        }
     }
 }
 

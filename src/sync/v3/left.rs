@@ -12,7 +12,7 @@ use crate::{
     rooms::{
         events::{self, Seen},
         format::stripped,
-        visibility::Eyes,
+        visibility::{Eyes, Standing},
     },
     store::{Position, ReadError, View},
     sync::lazy_members::Memory,
@@ -79,7 +79,7 @@ fn until_the_leave(
     let through = row.left_at.unwrap_or(row.position);
     let mut timeline = timeline::read(question, view, (place, None), &mut eyes, (after, through))?;
     let interval = Interval { known, end: row.left_root.unwrap_or(known) };
-    let state = state::write(question, view, (place, None), interval, &timeline, memory)?;
+    let state = state::write(question, view, (place, None), interval, &timeline, (&mut eyes, memory))?;
     if row.position > through
         && let Some(event) = own_event(question, view, place)?
         && timeline::wants_of(question, place, &event)
@@ -96,7 +96,9 @@ fn own_standing(
     place: &Place<'_>,
 ) -> Result<(TimelineReply, Vec<Json>), ReadError> {
     let event = own_event(question, view, place)?;
-    let written = events::write_state(&question.reader, view, &question.recipient(), event.as_slice(), None)?;
+    let mut eyes = Eyes::standing_as(place.room, &question.request.user_id, Standing::by(place.row));
+    let written =
+        events::write_state(&question.reader, view, &mut eyes, &question.recipient(), event.as_slice(), None)?;
     // A client that asks for the state at the end reads it nowhere else.
     let state = match question.section() {
         StateSection::After | StateSection::AfterUnstable => written.clone(),

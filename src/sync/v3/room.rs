@@ -10,6 +10,7 @@ use super::{
 use crate::{
     base::json_writer::Object,
     graph::{RoomNo, Root, StateKey},
+    push::Steps,
     rooms::{
         content,
         filter::Subject,
@@ -48,8 +49,9 @@ pub(super) fn joined(
         None => reader.root_at(view, room, question.through)?,
     };
     let known = read.known.filter(|_| !question.request.full_state).unwrap_or(Root::EMPTY);
-    let state = state::write(question, view, (&place, Some(recent)), Interval { known, end }, &timeline, memory)?;
-    let counted = unread(question, view, (&place, &read, &mut eyes), (since, &timeline))?;
+    let state =
+        state::write(question, view, (&place, Some(recent)), Interval { known, end }, &timeline, (&mut eyes, memory))?;
+    let counted = unread(question, view, (&place, &read, &mut eyes), (since, &timeline), &mut answer.steps)?;
     let section = question.section();
     let mut reply = JoinedReply {
         timeline: timeline::write(question, view, &mut eyes, &timeline)?,
@@ -87,6 +89,7 @@ fn unread(
     view: &View<'_>,
     (place, read, eyes): (&Place<'_>, &Read, &mut Eyes),
     (since, timeline): (Option<Position>, &Timeline),
+    steps: &mut Steps,
 ) -> Result<Option<Counted>, ReadError> {
     let Some((receipts, memo)) = &read.unread else { return Ok(None) };
     let user_id = &question.request.user_id;
@@ -109,7 +112,7 @@ fn unread(
         through: question.through,
     };
     let matcher = || question.subscriber.prepared.matcher(view.horizon(), || super::matcher(view, user_id));
-    count.run(view, eyes, matcher).map(Some)
+    count.run(view, (eyes, steps), matcher).map(Some)
 }
 
 /// The summary, which follows from members and names.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     graph::{Event, RoomNo, Root, Seq, StateKey},
-    rooms::{events, filter::Subject, members},
+    rooms::{events, filter::Subject, members, visibility::Eyes},
     store::{ReadError, View},
     sync::{lazy_members::Memory, recent::Recent},
 };
@@ -35,7 +35,7 @@ pub(super) fn write(
     (place, recent): (&Place<'_>, Option<&Recent>),
     interval: Interval,
     timeline: &Timeline,
-    memory: &mut Memory,
+    (eyes, memory): (&mut Eyes, &mut Memory),
 ) -> Result<Vec<Json>, ReadError> {
     let room = place.room;
     if !question.request.filter.room.state.allows_room(place.head.room_id.as_str()) {
@@ -60,7 +60,7 @@ pub(super) fn write(
         let has_url = filter.contains_url.is_some() && crate::rooms::content::text(event.content(), "url").is_some();
         filter.allows(Subject { kind: &event.kind, sender: event.sender.as_str(), has_url })
     });
-    let written = events::write_state(&question.reader, view, &question.recipient(), &events, None)?;
+    let written = events::write_state(&question.reader, view, eyes, &question.recipient(), &events, None)?;
     Ok(shape(&question.request.filter, written, events.iter().map(|event| &event.body)))
 }
 

@@ -165,3 +165,32 @@ async fn no_state_redacts() {
         answer.refused(400, "M_INVALID_ROOM_STATE");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_left_does_not_learn_why_something_was_redacted_afterwards() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let room = api.public_room(&alice).await;
+    api.join(&bob, &room).await;
+    let (early, late) = (api.say(&alice, &room, "x").await, api.say(&alice, &room, "y").await);
+    let topic = api.set_state(&alice, &room, "m.room.topic", json!({"topic": "z"})).await;
+    let redact = async |id: &str| {
+        let target = path(&room, &format!("redact/{}/{}", segment(id), segment(id)));
+        api.put(&target, &alice, json!({"reason": "because"})).await.ok();
+    };
+    redact(&early).await;
+    api.leave(&bob, &room).await;
+    redact(&late).await;
+    redact(&topic).await;
+    let reason = async |user: &str, id: &str| {
+        api.event(user, &room, id).await["unsigned"]["redacted_because"]["content"]["reason"].clone()
+    };
+    assert_eq!(reason(&bob, &early).await, "because");
+    assert!(reason(&bob, &late).await.is_null());
+    assert_eq!(reason(&alice, &late).await, "because");
+    for (user, told) in [(&alice, 1), (&bob, 0)] {
+        let state = api.get(&path(&room, "state"), user).await;
+        let reasons = String::from_utf8_lossy(&state.body).matches(r#""reason":"because""#).count();
+        assert_eq!(reasons, told);
+    }
+}

@@ -213,3 +213,22 @@ async fn what_cannot_be_asked_is_refused() {
     room.api.get(&target, &room.alice).await.refused(404, "M_NOT_FOUND");
     room.relations(&secret).await.refused(404, "M_NOT_FOUND");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_same_reactions_at_once_one_is_sent() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    let room = api.public_room(&alice).await;
+    let target = api.say(&alice, &room, "x").await;
+    let content = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": target, "key": "+"}});
+    for round in 0..2 {
+        let paths = ["a", "b"].map(|txn| path(&room, &format!("send/m.reaction/{txn}{round}")));
+        let (one, other) =
+            tokio::join!(api.put(&paths[0], &alice, content.clone()), api.put(&paths[1], &alice, content.clone()));
+        let (sent, refused) = if one.status == 200 { (one, other) } else { (other, one) };
+        refused.refused(400, "M_DUPLICATE_ANNOTATION");
+        // Once it is redacted the same may be sent again.
+        let redact = path(&room, &format!("redact/{}/r{round}", segment(sent.ok()["event_id"].as_str().unwrap())));
+        api.put(&redact, &alice, json!({})).await.ok();
+    }
+}
