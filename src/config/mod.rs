@@ -123,7 +123,7 @@ impl Config {
     }
 
     fn build(typed: &Typed) -> Result<Self, Problem> {
-        Ok(Self {
+        let config = Self {
             server: Server::read(&typed.section(&server::SECTION))?,
             well_known: WellKnown::read(&typed.section(&well_known::SECTION))?,
             support: Support::read(&typed.section(&support::SECTION))?,
@@ -138,6 +138,19 @@ impl Config {
             rate_limits: RateLimits::read(&typed.section(&rate_limits::SECTION))?,
             rooms: Rooms::read(&typed.section(&rooms::SECTION))?,
             log: Log::read(&typed.section(&log::SECTION))?,
-        })
+        };
+        config.check()
+    }
+
+    /// What no section can tell by itself.
+    fn check(self) -> Result<Self, Problem> {
+        let unused_certificate =
+            self.tls.as_ref().is_some_and(|tls| !tls.client) && self.listeners.federation.is_empty();
+        if unused_certificate {
+            return Err(Problem::unfit(
+                "`tls.client` is false, so `listeners.federation` must be set: only there the certificate would be used",
+            ));
+        }
+        Ok(self)
     }
 }

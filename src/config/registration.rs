@@ -57,13 +57,13 @@ static GUESTS: Setting<bool> = Setting {
     read: |value| value.switch(),
 };
 
-const SHORTEST_SECRET: usize = 16;
+const SHORTEST_SECRET: usize = 8;
 
 static SHARED_SECRET: Setting<Secret> = Setting {
     key: "shared_secret",
     about: "Who knows this secret can make accounts, also of administrators, through `/_synapse/admin/v1/register`, \
-            which many tools know. Without a secret that endpoint is off.",
-    allowed: "at least 16 characters",
+            which many tools know: it should be long and random. Without a secret that endpoint is off.",
+    allowed: "at least 8 characters",
     presence: Presence::Optional("\"a long random text\""),
     secret: true,
     read: |value| value.text().filter(|text| text.len() >= SHORTEST_SECRET).map(Secret::new),
@@ -72,7 +72,7 @@ static SHARED_SECRET: Setting<Secret> = Setting {
 static SHARED_SECRET_FILE: Setting<PathBuf> = Setting {
     key: "shared_secret_file",
     about: "A file that holds the shared secret, instead of `shared_secret`.",
-    allowed: "the path of a file with at least 16 characters",
+    allowed: "the path of a file with at least 8 characters",
     presence: Presence::Optional("\"/etc/myelin/shared-secret\""),
     secret: false,
     read: |value| value.text().map(PathBuf::from),
@@ -88,7 +88,7 @@ impl Registration {
     pub(super) fn read(reader: &Reader<'_>) -> Result<Self, Problem> {
         let shared_secret = secret::find(reader, &SHARED_SECRET, &SHARED_SECRET_FILE)?;
         if shared_secret.as_ref().is_some_and(|secret| secret.reveal().len() < SHORTEST_SECRET) {
-            let what = "the file of `registration.shared_secret_file` holds less than 16 characters";
+            let what = "the file of `registration.shared_secret_file` holds less than 8 characters";
             return Err(Problem::unfit(what));
         }
         Ok(Self { mode: reader.get(&MODE)?, guests: reader.get(&GUESTS)?, shared_secret })

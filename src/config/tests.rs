@@ -153,6 +153,13 @@ fn what_must_be_set_is_asked_for() {
         problems(&format!("{NAME}[tls]\nkey = \"k.pem\"\n"), &[]),
         ["`tls.key` is set, so `tls.certificate` must be set too"]
     );
+    let for_servers_only = format!("{NAME}[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"\nclient = false\n");
+    assert_eq!(
+        problems(&for_servers_only, &[]),
+        ["`tls.client` is false, so `listeners.federation` must be set: only there the certificate would be used"]
+    );
+    let config = read(&format!("{for_servers_only}[listeners]\nfederation = [\"[::]:8448\"]\n")).unwrap();
+    assert!(!config.tls.unwrap().client);
 }
 
 #[test]
@@ -160,7 +167,7 @@ fn secrets_are_hidden_and_may_be_in_files() {
     let short = problems(&format!("{NAME}[registration]\nshared_secret = \"hunter2\"\n"), &[]);
     assert_eq!(
         short,
-        ["line 4: `registration.shared_secret` is (hidden), which is not allowed; allowed: at least 16 characters"]
+        ["line 4: `registration.shared_secret` is (hidden), which is not allowed; allowed: at least 8 characters"]
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -169,6 +176,8 @@ fn secrets_are_hidden_and_may_be_in_files() {
     assert!(problems(&named, &[]).concat().contains("can't be read"));
     fs::write(&path, "\n").unwrap();
     assert!(problems(&named, &[]).concat().contains("is empty"));
+    fs::write(&path, "hunter2\n").unwrap();
+    assert!(problems(&named, &[]).concat().contains("less than 8 characters"));
     fs::write(&path, "0123456789abcdef\n").unwrap();
     let config = read(&named).unwrap();
     assert_eq!(config.registration.shared_secret.as_ref().unwrap().reveal(), "0123456789abcdef");

@@ -16,6 +16,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// A PEM file: the private key.
     pub key: PathBuf,
+    /// Whether the client listeners speak TLS too.
+    pub client: bool,
 }
 
 fn path(value: &Value) -> Option<PathBuf> {
@@ -40,17 +42,28 @@ static KEY: Setting<PathBuf> = Setting {
     read: path,
 };
 
+static CLIENT: Setting<bool> = Setting {
+    key: "client",
+    about: "Whether the client listeners speak TLS too. Without that only the federation listeners do: for a reverse proxy \
+            in front of the client API, while other servers come directly.",
+    allowed: "true or false",
+    presence: Presence::Default("true"),
+    secret: false,
+    read: |value| value.switch(),
+};
+
 pub(super) static SECTION: Section = Section {
     name: "tls",
     about: "With a certificate, all client and federation listeners speak TLS; without one, a reverse proxy in front of \
             this server should.",
-    settings: &[&CERTIFICATE, &KEY],
+    settings: &[&CERTIFICATE, &KEY, &CLIENT],
 };
 
 impl Tls {
     pub(super) fn read(reader: &Reader<'_>) -> Result<Option<Self>, Problem> {
+        let client = reader.get(&CLIENT)?;
         match (reader.find(&CERTIFICATE)?, reader.find(&KEY)?) {
-            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key })),
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key, client })),
             (None, None) => Ok(None),
             (Some(_), None) => Err(Problem::unfit("`tls.certificate` is set, so `tls.key` must be set too")),
             (None, Some(_)) => Err(Problem::unfit("`tls.key` is set, so `tls.certificate` must be set too")),

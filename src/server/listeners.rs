@@ -55,12 +55,13 @@ impl Sockets {
     /// Answers requests from now on.
     pub(super) fn serve(self, server: &Server, tls: Option<&Certificates>) -> Result<Listening, RunError> {
         let connections = Connections::default();
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let clients_tls = tls.filter(|_| server.app().config.tls.as_ref().is_some_and(|tls| tls.client));
+        let scheme = if clients_tls.is_some() { "https" } else { "http" };
         let addresses = self.client.iter().map(|socket| Ok(format!("{scheme}://{}", socket.local_addr()?)));
         let addresses = addresses.collect::<Result<_, std::io::Error>>()?;
         let mut listening = Listening { addresses, servers: Vec::new(), connections };
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        listening.add(server, server.site(), self.client, tls, workers)?;
+        listening.add(server, server.site(), self.client, clients_tls, workers)?;
         if let Some(federation) = server.federation_site() {
             listening.add(server, federation, self.federation, tls, workers)?;
         }

@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_reload_takes_the_new_certificate_or_keeps_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
-        let tls = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let tls = Tls { certificate: folder.path().join("cert.pem"), key: folder.path().join("key.pem"), client: true };
         let first = write(folder.path());
         let certificates = Certificates::load(&tls).unwrap();
         let served = || certificates.0.key.load().cert[0].to_vec();

@@ -47,6 +47,28 @@ async fn with_a_certificate_the_listeners_speak_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_may_come_without_tls_while_other_servers_use_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = write_certificate(folder.path());
+    let path = folder.path().display();
+    // Bound and let go, so that the port is probably free.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = TestServer::configured(&format!(
+        "[listeners]\nclient = [\"127.0.0.1:0\"]\nfederation = [\"{address}\"]\n\
+         [tls]\ncertificate = \"{path}/cert.pem\"\nkey = \"{path}/key.pem\"\nclient = false\n"
+    ));
+    let listening = server::listen(server.server()).unwrap();
+    let url = format!("{}/_matrix/client/versions", listening.addresses()[0]);
+    assert!(url.starts_with("http://"), "{url}");
+    let client = client_that_trusts(&pem);
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+    let path = "_matrix/federation/v1/version";
+    assert_eq!(client.get(format!("https://{address}/{path}")).send().await.unwrap().status(), 200);
+    assert!(client.get(format!("http://{address}/{path}")).send().await.is_err_and(|error| !error.is_connect()));
+    server::stop(server.server(), listening).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_do_not_fit_are_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
