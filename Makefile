@@ -47,6 +47,10 @@ crash: ## Kill a built server 50 times under load, and look for what it had ackn
 	@scripts/cargo build --locked --release
 	@tests/interop/kill9 "$$CARGO_TARGET_DIR/release/myelin"
 
+.PHONY: complement
+complement: ## Run the Matrix project's own suite, or of it TESTS=regex, and write complement/results.tsv
+	@scripts/complement $(if $(TESTS),'$(TESTS)')
+
 .PHONY: bench
 bench: ## Measure a release build: every workload, latencies, CPU for each operation
 	@scripts/setup test

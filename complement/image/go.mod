@@ -1,0 +1,3 @@
+module myelin/complement/image
+
+go 1.25.0
