@@ -3,6 +3,7 @@
 use ::http::StatusCode;
 
 use crate::{
+    federation::ClientError,
     flows::{
         account::AccountError,
         create_room::{CreateRoomError, PlanError},
@@ -20,7 +21,7 @@ use crate::{
     sync::SyncError,
     users::{
         AttemptError, PasswordError, account_data::AccountDataError, devices::DeviceError, filters::FilterError,
-        profile::ProfileError, registration::UsernameError, tags::TagError, uia::UiaError,
+        openid::OpenIdError, profile::ProfileError, registration::UsernameError, tags::TagError, uia::UiaError,
     },
 };
 
@@ -47,6 +48,24 @@ impl From<CommitError> for Refusal {
             // Others changed the same all the time: a matter of load, which passes.
             CommitError::Conflict => Self::limit_exceeded(std::time::Duration::from_secs(1)),
             _ => Self::internal(&error),
+        }
+    }
+}
+
+// federation
+
+impl From<ClientError> for Refusal {
+    /// What another server refuses says something about what was asked for, never about our user: its 401 is none of ours.
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::NotAllowed(_) => Self::forbidden(message),
+            ClientError::Refused { status: StatusCode::NOT_FOUND, .. } => Self::not_found(message),
+            ClientError::Refused { status: StatusCode::FORBIDDEN, .. } => Self::forbidden(message),
+            ClientError::Request(_) => Self::invalid_param(message),
+            ClientError::Transport { .. } | ClientError::Refused { .. } | ClientError::Unreadable { .. } => {
+                Self::custom(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
+            }
         }
     }
 }
@@ -99,6 +118,15 @@ impl From<UiaError> for Refusal {
             UiaError::Attempt(error) => error.into(),
             UiaError::Read(error) => error.into(),
             UiaError::Commit(error) => error.into(),
+        }
+    }
+}
+
+impl From<OpenIdError> for Refusal {
+    fn from(error: OpenIdError) -> Self {
+        match error {
+            OpenIdError::Read(error) => error.into(),
+            OpenIdError::Commit(error) => error.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - [`identity`]: our own signing keys; [`key_ring`]: everybody's keys, fetched and kept
 //! - [`discovery`]: where a server is; [`well_known`], [`dns`] and [`addresses`] are what it asks
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
-//! - [`client`]: typed, signed, bounded requests; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
+//! - [`client`]: typed, signed, bounded requests; [`queries`]: what they ask for our users; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
 //!   [`Keys::verify`]: whether events are really from the servers that they name; [`fetch`]: fetching events
 
 pub mod addresses;
@@ -18,6 +18,7 @@ mod key_document;
 mod key_fetch;
 pub mod key_ring;
 mod keys;
+mod queries;
 pub mod servers;
 pub mod transport;
 mod verify;
@@ -36,6 +37,7 @@ pub use self::{
     inbound::{AuthError, Origin},
     key_ring::Keys,
     keys::KEYSPACES,
+    queries::{PublicRooms, PublicRoomsQuery},
     servers::Servers,
     transport::Transport,
     x_matrix::Signed,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use ruma::{
-    UserId,
+    OwnedUserId, UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 use thiserror::Error;
@@ -50,10 +50,16 @@ enum TellError {
 /// # Errors
 /// When the store cannot be read.
 pub async fn resume(app: &App) -> Result<(), ReadError> {
-    for user_id in app.users.read(|view| profile::all_due(view, USERS)).await? {
-        start(app, &user_id);
+    let mut after: Option<OwnedUserId> = None;
+    loop {
+        let behind = after;
+        let due = app.users.read(move |view| profile::all_due(view, behind.as_deref(), USERS)).await?;
+        let Some(last) = due.last() else { return Ok(()) };
+        after = Some(last.clone());
+        for user_id in &due {
+            start(app, user_id);
+        }
     }
-    Ok(())
 }
 
 /// Tells the rooms of a user, beside what the caller does.

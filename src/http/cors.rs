@@ -9,9 +9,14 @@ const ALLOWED: [(HeaderName, &str); 4] = [
     (header::ACCESS_CONTROL_MAX_AGE, "86400"),
 ];
 
-/// Whether pages of other origins may call this path: clients' endpoints, and nothing of an administrator's.
+/// What is for other servers alone.
+const SERVERS: [&str; 2] = ["/_matrix/federation/", "/_matrix/key/"];
+
+/// Whether pages of other origins may call this path: clients' endpoints, and nothing of an administrator's or of other
+/// servers.
 pub fn is_open(path: &str) -> bool {
-    path.starts_with("/_matrix/") || path.starts_with("/.well-known/matrix/")
+    path.starts_with("/_matrix/") && !SERVERS.iter().any(|prefix| path.starts_with(prefix))
+        || path.starts_with("/.well-known/matrix/")
 }
 
 /// Lets pages of other origins read the response.

@@ -4,6 +4,7 @@ use super::{
     accounts::Account,
     devices::{Device, Seen},
     keys::*,
+    openid::OpenIdToken,
     profile::Profile,
     registration::RegistrationToken,
     tokens::{LoginToken, RefreshRow, TokenHash, TokenRow},
@@ -60,6 +61,7 @@ fn rows_of_sessions(golden: &mut Golden) {
     golden.row(&REFRESH, (hash,), refresh);
     golden.row(&DEVICE_TOKEN, (user.clone(), device.clone(), 1, hash), ());
     golden.row(&LOGIN_TOKEN, (hash,), LoginToken { user: user.clone(), expires_at: 9, credentials: [3; 16] });
+    golden.row(&OPENID_TOKEN, (hash,), OpenIdToken { user: user.clone(), expires_at: 9 });
     golden.row(&TXN, (user, device, [8; 16]), Transaction { at: 9, answer: b"{}".to_vec() });
     let stages = vec![Stage::Password, Stage::Dummy, Stage::RegistrationToken];
     let session = UiaRow { binding: [9; 32], completed: stages, token: Some(text("token")), expires_at: 9 };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     accounts::Account,
     devices::{Device, Seen},
+    openid::OpenIdToken,
     profile::Profile,
     registration::RegistrationToken,
     tokens::{LoginToken, LoginTokenV1, RefreshRow, TokenHash, TokenRow},
@@ -107,6 +108,14 @@ pub(super) const LOGIN_TOKEN: Keyspace<(TokenHash,), LoginToken> = Keyspace::new
     "hash of a login token → user, expiry, hash of the credentials; deleted by its use",
 );
 
+/// OpenID tokens.
+pub(super) const OPENID_TOKEN: Keyspace<(TokenHash,), OpenIdToken> = Keyspace::new(
+    Family::Hot,
+    0x50,
+    "openid_token",
+    "hash of an OpenID token → user, expiry; when a user asks for one",
+);
+
 /// All keyspaces of this module, for the catalogue and the golden bytes.
 pub const KEYSPACES: &[KeyspaceInfo] = &[
     ACCOUNT.info(),
@@ -126,6 +135,7 @@ pub const KEYSPACES: &[KeyspaceInfo] = &[
     REGISTRATION_TOKEN.info(),
     NONCE.info(),
     LOGIN_TOKEN.info(),
+    OPENID_TOKEN.info(),
 ];
 
 /// Stored account data.

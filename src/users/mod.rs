@@ -14,6 +14,7 @@ pub mod filters;
 pub mod fsck;
 mod keys;
 pub mod login_tokens;
+pub mod openid;
 pub mod password;
 pub mod profile;
 pub mod registration;

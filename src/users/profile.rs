@@ -173,9 +173,13 @@ pub fn due(view: &View<'_>, user_id: &UserId) -> Result<Option<u64>, ReadError> 
     view.get(&PROFILE_DUE, &(user_id.as_str(),))
 }
 
-/// Up to `limit` users whose rooms are to be told.
-pub fn all_due(view: &View<'_>, limit: usize) -> Result<Vec<OwnedUserId>, ReadError> {
-    let rows = view.scan(&PROFILE_DUE.span(&()), limit)?.rows;
+/// Up to `limit` users whose rooms are to be told, behind `after` if given.
+pub fn all_due(view: &View<'_>, after: Option<&UserId>, limit: usize) -> Result<Vec<OwnedUserId>, ReadError> {
+    let mut span = PROFILE_DUE.span(&());
+    if let Some(after) = after {
+        span = span.after(&(after.as_str(),));
+    }
+    let rows = view.scan(&span, limit)?.rows;
     Ok(rows.into_iter().filter_map(|((user,), _)| UserId::parse(user).ok()).collect())
 }
 

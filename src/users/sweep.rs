@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Users,
-    keys::{LOGIN_TOKEN, NONCE, TXN, UIA},
+    keys::{LOGIN_TOKEN, NONCE, OPENID_TOKEN, TXN, UIA},
 };
 use crate::{
     base::clock::UnixMillis,
@@ -43,6 +43,7 @@ impl Users {
         let lifetime = u64::try_from(TXN_LIFETIME.as_millis()).unwrap_or(u64::MAX);
         let mut swept = self.sweep_keyspace(&UIA, move |row| row.expires_at <= now).await?;
         swept += self.sweep_keyspace(&LOGIN_TOKEN, move |row| row.expires_at <= now).await?;
+        swept += self.sweep_keyspace(&OPENID_TOKEN, move |row| row.expires_at <= now).await?;
         swept += self.sweep_keyspace(&NONCE, move |end: &UnixMillis| *end <= now).await?;
         swept += self.sweep_keyspace(&TXN, move |row| row.at.saturating_add(lifetime) <= now).await?;
         Ok(swept)

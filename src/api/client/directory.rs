@@ -2,12 +2,13 @@
 
 use ::http::Method;
 use ruma::{
-    OwnedServerName,
+    OwnedServerName, UInt,
     api::client::{
         alias::{create_alias, delete_alias, get_alias},
         directory::get_room_visibility,
         room::{Visibility, aliases as get_aliases},
     },
+    directory::{Filter, RoomNetwork, RoomTypeFilter},
 };
 use serde::Deserialize;
 
@@ -16,6 +17,7 @@ use crate::{
     app::App,
     base::json_writer,
     base::json_writer::Object,
+    federation::PublicRoomsQuery,
     flows::{directory, room_error::RoomError},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
@@ -49,6 +51,10 @@ async fn get_room_by_alias(
     request: get_alias::v3::Request,
 ) -> Result<get_alias::v3::Response, Refusal> {
     let server = app.server_name.clone();
+    if request.room_alias.server_name() != server {
+        let (room_id, servers) = app.federation.room_of_alias(request.room_alias).await?;
+        return Ok(get_alias::v3::Response::new(room_id, servers));
+    }
     let find = app.rooms.read(move |reader, view| {
         let alias = aliases::get(view, &request.room_alias)?.ok_or(RoomError::UnknownAlias)?;
         Ok::<_, RoomError>(reader.head(view, alias.room)?.ok_or(RoomError::UnknownAlias)?.room_id)
@@ -119,6 +125,7 @@ struct Search {
     since: Option<String>,
     filter: Option<SearchFilter>,
     third_party_instance_id: Option<String>,
+    include_all_networks: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,7 +136,8 @@ struct SearchFilter {
 
 async fn get_public_rooms(app: App, request: RawRequest) -> Result<Json, Refusal> {
     let limit = room::limit(&request, room::cut(DEFAULT_LIMIT))?;
-    page(&app, &request, DirectoryFilter::default(), limit, request.query_value("since")).await
+    let since = request.query_value("since");
+    page(&app, &request, DirectoryFilter::default(), (limit, RoomNetwork::Matrix), since).await
 }
 
 async fn search_public_rooms(app: App, _: Caller, request: RawRequest) -> Result<Json, Refusal> {
@@ -138,36 +146,44 @@ async fn search_public_rooms(app: App, _: Caller, request: RawRequest) -> Result
         None => DirectoryFilter::default(),
         Some(filter) => DirectoryFilter { term: filter.generic_search_term, types: filter.room_types },
     };
+    let network = match search.third_party_instance_id {
+        Some(network) => RoomNetwork::ThirdParty(network),
+        None if search.include_all_networks => RoomNetwork::All,
+        None => RoomNetwork::Matrix,
+    };
     let limit = room::cut(search.limit.unwrap_or(DEFAULT_LIMIT));
-    // No rooms come from other networks.
-    let limit = if search.third_party_instance_id.is_some() { 0 } else { limit };
-    page(&app, &request, filter, limit, search.since).await
+    page(&app, &request, filter, (limit, network), search.since).await
 }
 
-/// A page of a directory; only that of this server is known.
+/// A page of the directory of this server, or of the one that the client names.
 async fn page(
     app: &App,
     request: &RawRequest,
     filter: DirectoryFilter,
-    limit: usize,
+    (limit, network): (usize, RoomNetwork),
     since: Option<String>,
 ) -> Result<Json, Refusal> {
-    if let Some(server) = request.query_value("server") {
-        let server = OwnedServerName::try_from(server).map_err(|_| Refusal::invalid_param("this is no server"))?;
-        if server != app.server_name {
-            return Err(Refusal::not_found("the directory of this server cannot be reached"));
-        }
-    }
-    page_of_own(app, filter, limit, since).await
+    let server = request.query_value("server").filter(|server| *server != app.server_name);
+    let Some(server) = server else { return page_of_own(app, filter, (limit, &network), since).await };
+    let server = OwnedServerName::try_from(server).map_err(|_| Refusal::invalid_param("this is no server"))?;
+    let types = filter.types.unwrap_or_default().into_iter().map(RoomTypeFilter::from);
+    let mut wanted = Filter::new();
+    (wanted.generic_search_term, wanted.room_types) = (filter.term, types.collect());
+    // INVARIANT: it was cut.
+    let limit = UInt::try_from(limit).unwrap_or(UInt::MAX);
+    let query = PublicRoomsQuery { limit, since, filter: wanted, network };
+    Ok(Json::of(&app.federation.public_rooms_of(&server, query).await?))
 }
 
 /// A page of the directory of this server: a token is the number of rooms before it.
 pub(in crate::api) async fn page_of_own(
     app: &App,
     filter: DirectoryFilter,
-    limit: usize,
+    (limit, network): (usize, &RoomNetwork),
     since: Option<String>,
 ) -> Result<Json, Refusal> {
+    // No rooms come from other networks.
+    let limit = if matches!(network, RoomNetwork::ThirdParty(_)) { 0 } else { limit };
     if !filter.is_bounded() {
         return Err(Refusal::invalid_param(
             "a search term has 1,024 bytes at the most, and 100 types of rooms are enough",

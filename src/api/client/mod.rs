@@ -14,6 +14,7 @@ mod members;
 mod membership;
 mod messages;
 mod not_offered;
+mod openid;
 pub(super) mod profile;
 mod push_rules;
 pub(super) mod raw;
@@ -45,6 +46,7 @@ pub fn routes(routes: &mut Routes) {
     membership::routes(routes);
     messages::routes(routes);
     not_offered::routes(routes);
+    openid::routes(routes);
     profile::routes(routes);
     push_rules::routes(routes);
     receipts::routes(routes);

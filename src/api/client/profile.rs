@@ -48,11 +48,15 @@ pub(in crate::api) fn object(fields: &BTreeMap<String, String>) -> String {
     format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
 }
 
-/// The profile of a user who exists.
+/// The profile of a user who exists: another server is asked about its own.
 async fn read(app: &App, request: &RawRequest) -> Result<Profile, Refusal> {
     let user_id = UserId::parse(request.arg("user_id")?);
     let user_id = user_id.map_err(|_| Refusal::invalid_param("this is no user id"))?;
-    of_local(app, user_id).await
+    if app.users.is_local(&user_id) {
+        return of_local(app, user_id).await;
+    }
+    let fields = app.federation.profile_of(user_id).await?;
+    Ok(Profile(fields.into_iter().map(|(field, value)| (field, value.to_string())).collect()))
 }
 
 /// The profile of a user of this server who exists.

@@ -3,6 +3,7 @@
 mod event;
 mod history;
 mod keys;
+mod openid;
 mod public_rooms;
 mod query;
 mod state;
@@ -15,6 +16,7 @@ pub fn routes(routes: &mut Routes) {
     event::routes(routes);
     history::routes(routes);
     keys::routes(routes);
+    openid::routes(routes);
     public_rooms::routes(routes);
     query::routes(routes);
     state::routes(routes);

@@ -45,7 +45,5 @@ async fn page(
     }
     // Server-server API: 0, the default, is no limit; pages are bounded all the same.
     let limit = limit.map(u64::from).filter(|limit| *limit > 0).unwrap_or(u64::MAX);
-    // No rooms come from other networks.
-    let limit = if matches!(network, RoomNetwork::ThirdParty(_)) { 0 } else { room::cut(limit) };
-    page_of_own(app, filter, limit, since).await
+    page_of_own(app, filter, (room::cut(limit), network), since).await
 }

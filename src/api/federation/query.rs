@@ -1,5 +1,6 @@
-//! `GET /_matrix/federation/v1/query/profile` and `…/query/directory`
+//! `GET /_matrix/federation/v1/query/{queryType}`: `profile` and `directory`
 
+use ::http::Method;
 use ruma::api::federation::query::{
     get_profile_information::v1 as get_profile_information, get_room_information::v1 as get_room_information,
 };
@@ -9,7 +10,7 @@ use crate::{
     app::App,
     federation::Origin,
     flows::room_error::RoomError,
-    http::{Json, RateClass, Refusal, Routes},
+    http::{Json, RateClass, RawRequest, Refusal, Routes},
     rooms::aliases,
 };
 
@@ -19,6 +20,7 @@ const MOST_SERVERS: usize = 250;
 pub(super) fn routes(routes: &mut Routes) {
     routes.add::<get_profile_information::Request, _, _>(RateClass::Federation, get_profile);
     routes.add::<get_room_information::Request, _, _>(RateClass::Federation, get_room);
+    routes.raw(Method::GET, "/_matrix/federation/v1/query/{query_type}", RateClass::Federation, get_other);
 }
 
 async fn get_profile(app: App, _: Origin, request: get_profile_information::Request) -> Result<Json, Refusal> {
@@ -46,4 +48,9 @@ async fn get_room(app: App, _: Origin, request: get_room_information::Request) -
     let (here, there): (Vec<_>, Vec<_>) = joined.into_iter().partition(|server| *server == own);
     let servers: Vec<_> = here.into_iter().chain(there).take(MOST_SERVERS).collect();
     Ok(Json::of(&serde_json::json!({ "room_id": room_id, "servers": servers })))
+}
+
+/// Other types of queries are not known.
+async fn get_other(_: App, _: Origin, _: RawRequest) -> Result<Json, Refusal> {
+    Err(Refusal::unrecognized())
 }

@@ -99,7 +99,7 @@ async fn published_rooms_are_listed_the_largest_first() {
     ] {
         assert_eq!(api.post("/v3/publicRooms", &bob, body.clone()).await.status, 400, "{body}");
     }
-    api.post("/v3/publicRooms?server=elsewhere.example", &bob, json!({})).await.refused(404, "M_NOT_FOUND");
+    api.post("/v3/publicRooms?server=not..a..server:x", &bob, json!({})).await.refused(400, "M_INVALID_PARAM");
 
     let entry = |room: &str| format!("/v3/directory/list/room/{}", segment(room));
     assert_eq!(api.get(&entry(&large), &bob).await.ok(), json!({"visibility": "public"}));

@@ -55,10 +55,8 @@ async fn only_ones_own_and_only_what_fits() {
     api.put(&format!("{ALICE}/avatar_url"), &alice, name.clone()).await.refused(400, "M_MISSING_PARAM");
     let answer = api.anonymous(Method::PUT, &format!("{ALICE}/displayname"), name).await;
     answer.refused(401, "M_MISSING_TOKEN");
-    for unknown in ["@nobody:localhost", "@alice:elsewhere"] {
-        let answer = api.anonymous(Method::GET, &format!("/v3/profile/{unknown}"), Value::Null).await;
-        answer.refused(404, "M_NOT_FOUND");
-    }
+    let answer = api.anonymous(Method::GET, "/v3/profile/@nobody:localhost", Value::Null).await;
+    answer.refused(404, "M_NOT_FOUND");
     let key = format!("a.{}", "x".repeat(254));
     api.put(&format!("{ALICE}/{key}"), &alice, json!({ &key: 1 })).await.refused(400, "M_KEY_TOO_LARGE");
     api.put(&format!("{ALICE}/bad"), &alice, json!({"bad": 1})).await.refused(400, "M_INVALID_PARAM");

@@ -4,6 +4,7 @@ mod discovery;
 mod https;
 mod inbound;
 mod keys;
+mod queries;
 mod reads;
 mod rotation;
 mod servers;

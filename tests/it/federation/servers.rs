@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::harness::{Network, TestServer, reply};
 
-const OPEN: &str = "[registration]\nmode = \"open\"\n";
+pub const OPEN: &str = "[registration]\nmode = \"open\"\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_profile_is_asked_for_across() {

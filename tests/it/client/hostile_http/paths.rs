@@ -102,7 +102,15 @@ async fn pages_of_other_origins_may_use_the_client_api_and_nothing_else() {
         let headers = answer.header("access-control-allow-headers");
         assert!(["X-Requested-With", "Content-Type", "Authorization"].iter().all(|name| headers.contains(name)));
     }
-    for path in ["/_synapse/admin/v1/register", "/health", "/", "/metrics"] {
+    let closed = [
+        "/_synapse/admin/v1/register",
+        "/health",
+        "/",
+        "/metrics",
+        "/_matrix/key/v2/server",
+        "/_matrix/federation/v1/version",
+    ];
+    for path in closed {
         for method in [Method::GET, Method::OPTIONS] {
             let answer = server.request(method, path).header("origin", "https://elsewhere.example").send().await;
             assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
