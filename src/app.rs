@@ -8,7 +8,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
-    federation::Federation,
+    federation::{Federation, Inbox},
     graph::Graph,
     rooms::Rooms,
     store::Store,
@@ -48,6 +48,8 @@ pub struct Handles {
     pub typing: Typing,
     /// Other servers.
     pub federation: Federation,
+    /// What other servers send.
+    pub inbox: Inbox,
     /// What clients have not seen yet.
     pub sync: Sync,
 }

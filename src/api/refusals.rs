@@ -3,7 +3,7 @@
 use ::http::StatusCode;
 
 use crate::{
-    federation::ClientError,
+    federation::{ClientError, inbox::TransactionError},
     flows::{
         account::AccountError,
         create_room::{CreateRoomError, PlanError},
@@ -66,6 +66,18 @@ impl From<ClientError> for Refusal {
             ClientError::Transport { .. } | ClientError::Refused { .. } | ClientError::Unreadable { .. } => {
                 Self::custom(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
             }
+        }
+    }
+}
+
+impl From<TransactionError> for Refusal {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Malformed(_) => Self::bad_json(error.to_string()),
+            TransactionError::WrongOrigin | TransactionError::TooMany => Self::invalid_param(error.to_string()),
+            TransactionError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(5)),
+            TransactionError::Read(error) => error.into(),
+            TransactionError::Commit(error) => error.into(),
         }
     }
 }

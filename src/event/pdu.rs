@@ -82,6 +82,16 @@ impl Pdu {
         Self::from_text(&json::to_text(&object), rules)
     }
 
+    /// The id under which an event goes that may not be one: for telling its sender what is wrong with it. `None` if it is no
+    /// JSON object, or has no id.
+    pub fn claimed_id(bytes: &[u8], rules: &Rules) -> Option<OwnedEventId> {
+        let text = match json::parse(bytes) {
+            Ok(object) => json::to_text(&object),
+            Err(_) => json::to_text(&json::LaxObject::parse(bytes).ok()?),
+        };
+        hash::event_id(&members(&text).ok()?, rules).ok()
+    }
+
     fn from_text(text: &str, rules: &Rules) -> Result<Self, FormatError> {
         check_size(text)?;
         let fields = Fields::of(text)?;

@@ -1,7 +1,10 @@
 //! The stored bytes of what is known about other servers, one row of each keyspace.
 
 use super::keys::*;
-use crate::store::golden::Golden;
+use crate::{
+    graph::RoomNo,
+    store::{Position, golden::Golden},
+};
 
 #[test]
 fn stored_bytes_do_not_change() {
@@ -10,5 +13,16 @@ fn stored_bytes_do_not_change() {
     golden.row(&SERVER_KEY, ("a.b".to_owned(), "ed25519:a".to_owned()), key);
     let document = DocumentRow { json: "{}".to_owned(), fetched_at: 1_800_000_000_000 };
     golden.row(&KEY_DOCUMENT, ("a.b".to_owned(),), document);
+    let answer = r#"{"pdus":{}}"#.to_owned();
+    golden.row(&FED_TXN, ("a.b".to_owned(), "txn".to_owned()), TxnRow { answer });
+    golden.row(&FED_TXN_AT, (1_800_000_000_000, "a.b".to_owned(), "txn".to_owned()), ());
+    let staged = StagedRow {
+        event_id: "$e".to_owned(),
+        pdu: b"{}".to_vec(),
+        origin: "a.b".to_owned(),
+        tries: 2,
+        next_try: 1_800_000_000_000,
+    };
+    golden.row(&STAGED, (RoomNo(1), Position(2), 3), staged);
     golden.check(KEYSPACES);
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::clock::UnixMillis,
-    store::{Family, Keyspace, KeyspaceInfo, Record},
+    graph::RoomNo,
+    store::{Family, Keyspace, KeyspaceInfo, Position, Record},
 };
 
 /// Keys of other servers, kept for ever: an old event may need an old key.
@@ -21,8 +22,27 @@ pub(super) const SERVER_KEY: Keyspace<(String, String), KeyRow> = Keyspace::new(
 pub(super) const KEY_DOCUMENT: Keyspace<(String,), DocumentRow> =
     Keyspace::new(Family::Hot, 0xA1, "key_document", "server → its last key document, when it came; fetch, lazily");
 
+/// What transactions of other servers were answered, for when they ask again.
+pub(super) const FED_TXN: Keyspace<(String, String), TxnRow> = Keyspace::new(
+    Family::Inbox,
+    0xB0,
+    "fed_txn",
+    "server, transaction id → answer; with what the transaction brought, for a day",
+);
+/// The same by time, to be thrown away.
+pub(super) const FED_TXN_AT: Keyspace<(UnixMillis, String, String), ()> =
+    Keyspace::new(Family::Inbox, 0xB1, "fed_txn_at", "when, server, transaction id; with the answer");
+/// Events of other servers that were acknowledged and are not judged yet.
+pub(super) const STAGED: Keyspace<(RoomNo, Position, u32), StagedRow> = Keyspace::new(
+    Family::Inbox,
+    0xB2,
+    "staged",
+    "room, position, index → event, who sent it, tries; from its transaction until it is judged",
+);
+
 /// All keyspaces of this module, for the catalogue and the golden bytes.
-pub const KEYSPACES: &[KeyspaceInfo] = &[SERVER_KEY.info(), KEY_DOCUMENT.info()];
+pub const KEYSPACES: &[KeyspaceInfo] =
+    &[SERVER_KEY.info(), KEY_DOCUMENT.info(), FED_TXN.info(), FED_TXN_AT.info(), STAGED.info()];
 
 /// A key of another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,5 +61,28 @@ pub(super) struct DocumentRow {
     pub(super) fetched_at: UnixMillis,
 }
 
+/// What a transaction was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TxnRow {
+    /// The body, JSON.
+    pub(super) answer: String,
+}
+
+/// An event that waits to be judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StagedRow {
+    pub(super) event_id: String,
+    /// In canonical JSON; its format is right, its signatures may be anybody's.
+    pub(super) pdu: Vec<u8>,
+    /// The server that sent it.
+    pub(super) origin: String,
+    /// How often what it needs could not be had.
+    pub(super) tries: u8,
+    /// Not before this time, in ms since the Unix epoch, is it tried again.
+    pub(super) next_try: UnixMillis,
+}
+
+impl Record for TxnRow {}
+impl Record for StagedRow {}
 impl Record for KeyRow {}
 impl Record for DocumentRow {}

@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod https;
 pub mod identity;
 pub mod inbound;
+pub mod inbox;
 mod key_document;
 mod key_fetch;
 pub mod key_ring;
@@ -35,6 +36,7 @@ pub use self::{
     fetch::{Fetch, FetchError, RoomRules},
     identity::Identity,
     inbound::{AuthError, Origin},
+    inbox::Inbox,
     key_ring::Keys,
     keys::KEYSPACES,
     queries::{PublicRooms, PublicRoomsQuery},

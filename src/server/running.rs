@@ -9,7 +9,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
-    federation::{self, Federation, Identity, Servers, Transport},
+    federation::{self, Federation, Identity, Inbox, Servers, Transport},
     flows::{guest_access, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
@@ -125,6 +125,7 @@ fn wire(parts: Parts) -> App {
     let graph = Graph::new(&store, &tasks, &clock, &random, settings);
     let federation = Federation::new(federation_options(&config), identity, transport, &store, (&clock, &tasks));
     let typing = Typing::new(clock.clone());
+    let inbox = Inbox::new((&store, &graph, &typing), &federation, (&clock, &tasks, &shutdown));
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
     let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
@@ -141,6 +142,7 @@ fn wire(parts: Parts) -> App {
         rooms,
         typing,
         federation,
+        inbox,
         sync,
     })
 }
@@ -155,6 +157,11 @@ fn start_tasks(app: &App) {
     app.tasks.spawn_forever("housekeeping of rooms", move || {
         let graph = graph.clone();
         async move { graph.keep_house().await }
+    });
+    let inbox = app.inbox.clone();
+    app.tasks.spawn_forever("housekeeping of the inbox", move || {
+        let inbox = inbox.clone();
+        async move { inbox.keep_house().await }
     });
     app.tasks.spawn_forever("typing", move || typing.clone().run());
     let keeper = app.clone();

@@ -6,6 +6,7 @@ mod keys;
 mod openid;
 mod public_rooms;
 mod query;
+mod send;
 mod state;
 mod version;
 
@@ -19,6 +20,7 @@ pub fn routes(routes: &mut Routes) {
     openid::routes(routes);
     public_rooms::routes(routes);
     query::routes(routes);
+    send::routes(routes);
     state::routes(routes);
     version::routes(routes);
 }

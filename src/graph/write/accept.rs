@@ -109,8 +109,12 @@ impl Draft<'_, '_> {
         };
         // A rejected event may be cited as previous, so the state before it counts, too.
         let root_before = match &receipt.state_before {
-            Some(state) if !cited.missing.is_empty() => self.claimed_state(state)?,
-            _ => self.root_before(&cited.prev)?,
+            Some(state) if !cited.missing.is_empty() => {
+                // What another server says stands in for what is missing, never for what is here.
+                let claimed = self.claimed_state(state)?;
+                self.root_before(&cited.prev, Some(claimed))?
+            }
+            _ => self.root_before(&cited.prev, None)?,
         };
         if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
             return self.reject(known, placing(Status::Rejected, root_before), error);
@@ -266,9 +270,10 @@ impl Draft<'_, '_> {
         Ok(auth::check(pdu, self.rules(), state))
     }
 
-    /// The state before an event: what the states after its previous events make together.
-    fn root_before(&mut self, prev: &[(Seq, EventMeta)]) -> Result<Root, ReadError> {
-        let mut roots = BTreeSet::new();
+    /// The state before an event: what the states after its previous events, and the one that is claimed for those that are
+    /// missing, make together.
+    fn root_before(&mut self, prev: &[(Seq, EventMeta)], claimed: Option<Root>) -> Result<Root, ReadError> {
+        let mut roots: BTreeSet<Root> = claimed.into_iter().collect();
         for (seq, meta) in prev {
             roots.insert(self.root_after(*seq, meta)?);
         }

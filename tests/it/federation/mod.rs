@@ -6,5 +6,6 @@ mod inbound;
 mod keys;
 mod queries;
 mod reads;
+mod receiving;
 mod rotation;
 mod servers;

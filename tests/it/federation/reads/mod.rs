@@ -23,26 +23,26 @@ const DAY: u64 = 24 * 60 * 60 * 1_000;
 const ROOT: &str = "/_matrix/federation/v1";
 
 /// Our server, one user of it in a room, and a peer.
-struct Scene {
-    server: TestServer,
-    alice: TestUser,
-    room: OwnedRoomId,
-    peer: Peer,
-    network: Network,
+pub(super) struct Scene {
+    pub(super) server: TestServer,
+    pub(super) alice: TestUser,
+    pub(super) room: OwnedRoomId,
+    pub(super) peer: Peer,
+    pub(super) network: Network,
 }
 
 /// What the peer puts into an event that it sends.
-struct Draft {
-    sender: OwnedUserId,
-    kind: &'static str,
-    state_key: Option<String>,
-    content: Value,
+pub(super) struct Draft {
+    pub(super) sender: OwnedUserId,
+    pub(super) kind: &'static str,
+    pub(super) state_key: Option<String>,
+    pub(super) content: Value,
     /// By default the forward extremities.
-    prev: Option<Vec<OwnedEventId>>,
+    pub(super) prev: Option<Vec<OwnedEventId>>,
 }
 
 impl Scene {
-    async fn new(history_visibility: &str) -> Self {
+    pub(super) async fn new(history_visibility: &str) -> Self {
         let network = Network::default();
         let server = TestServer::in_network(&network, "a.b", "[registration]\nmode = \"open\"\n");
         let peer = Peer::new("p.q", 1, "k");
@@ -59,13 +59,13 @@ impl Scene {
     }
 
     /// Another server.
-    fn other_peer(&self, name: &str) -> Peer {
+    pub(super) fn other_peer(&self, name: &str) -> Peer {
         let peer = Peer::new(name, 2, "k");
         peer.publish(&self.network, START + DAY);
         peer
     }
 
-    fn read<T>(&self, read: impl Fn(&Reader, &View<'_>, RoomNo, Head) -> Result<T, ReadError>) -> T {
+    pub(super) fn read<T>(&self, read: impl Fn(&Reader, &View<'_>, RoomNo, Head) -> Result<T, ReadError>) -> T {
         let reader = self.server.app().rooms.reader();
         let read = |view: &View<'_>| {
             let (no, head) = reader.room(view, &self.room)?.unwrap();
@@ -74,25 +74,25 @@ impl Scene {
         self.server.app().store.read_blocking::<_, ReadError>(read).unwrap()
     }
 
-    fn rules(&self) -> &'static Rules {
+    pub(super) fn rules(&self) -> &'static Rules {
         version::rules(&self.read(|_, _, _, head| Ok(head)).room_version).unwrap()
     }
 
     /// Alice says something.
-    async fn says(&self, text: &str) -> OwnedEventId {
+    pub(super) async fn says(&self, text: &str) -> OwnedEventId {
         let path = format!("/v3/rooms/{}/send/m.room.message/{}", self.room, text.replace(' ', "_"));
         let body = json!({"msgtype": "m.text", "body": text});
         event_id(&self.server.put(&path).by(&self.alice).json(&body).send().await.ok())
     }
 
     /// Alice sets state.
-    async fn sets(&self, kind: &str, state_key: &str, content: Value) -> OwnedEventId {
+    pub(super) async fn sets(&self, kind: &str, state_key: &str, content: Value) -> OwnedEventId {
         let path = format!("/v3/rooms/{}/state/{kind}/{state_key}", self.room);
         event_id(&self.server.put(&path).by(&self.alice).json(&content).send().await.ok())
     }
 
     /// A user of the peer.
-    fn user(&self, name: &str) -> OwnedUserId {
+    pub(super) fn user(&self, name: &str) -> OwnedUserId {
         UserId::parse(format!("@{name}:{}", self.peer.name)).unwrap()
     }
 
@@ -102,7 +102,7 @@ impl Scene {
     }
 
     /// The forward extremities.
-    fn tips(&self) -> Vec<OwnedEventId> {
+    pub(super) fn tips(&self) -> Vec<OwnedEventId> {
         self.read(|reader, view, no, head| {
             let wanted: Vec<_> = head.extremities.iter().map(|seq| (no, *seq)).collect();
             Ok(reader.events(view, &wanted)?.into_iter().flatten().map(|event| event.event_id.clone()).collect())
@@ -115,7 +115,7 @@ impl Scene {
     }
 
     /// An event of the peer, as it is signed and received: authorised by this state.
-    fn signed(&self, draft: Draft, root: Root) -> (Pdu, Receipt) {
+    pub(super) fn signed(&self, draft: Draft, root: Root) -> (Pdu, Receipt) {
         let rules = self.rules();
         let content = json::parse(draft.content.to_string().as_bytes()).unwrap();
         let raw = serde_json::value::to_raw_value(&content).unwrap();
@@ -163,14 +163,14 @@ impl Scene {
         pdu.event_id().to_owned()
     }
 
-    async fn accepted(&self, draft: Draft) -> OwnedEventId {
+    pub(super) async fn accepted(&self, draft: Draft) -> OwnedEventId {
         let (id, verdict) = self.receive(draft).await;
         assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
         id
     }
 
     /// A user of the peer changes their own membership.
-    async fn member(&self, name: &str, membership: &str) -> OwnedEventId {
+    pub(super) async fn member(&self, name: &str, membership: &str) -> OwnedEventId {
         let sender = self.user(name);
         let state_key = Some(sender.to_string());
         let content = json!({"membership": membership});
@@ -236,6 +236,6 @@ fn event_id(answer: &Value) -> OwnedEventId {
     answer["event_id"].as_str().unwrap().try_into().unwrap()
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     text.replace('$', "%24").replace('!', "%21").replace(':', "%3A").replace('#', "%23")
 }

@@ -1,0 +1,150 @@
+//! What other servers send (server-server API, "Transactions").
+//!
+//! A transaction is answered once it is durable: its events are *staged*, with its answer, in one commit. Then a worker of
+//! each room judges them, oldest first, and fetches what they need ([`worker`], [`supply`]). After a crash the staged rows
+//! are still there, and [`Inbox::resume`] goes on with them.
+
+mod edus;
+mod origins;
+mod policy;
+mod staging;
+mod supply;
+mod transaction;
+mod worker;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use ruma::OwnedServerName;
+use tokio::sync::Semaphore;
+
+pub use self::transaction::TransactionError;
+use self::{edus::Edus, origins::Origins, staging::Staging, transaction::Transaction, worker::Workers};
+use super::{Federation, Origin};
+use crate::{
+    base::{clock::Clock, shutdown::Shutdown, tasks::Tasks},
+    ephemeral::typing::Typing,
+    graph::Graph,
+    store::{CommitError, ReadError, Store},
+};
+
+/// Rooms whose events are judged at once.
+const ROOMS_AT_ONCE: usize = 32;
+/// How often a transaction is built anew when something else came first.
+const TRIES: usize = 8;
+/// How often what is over is thrown away, and what was left lying is taken up.
+const KEEP_HOUSE_EVERY: Duration = Duration::from_hours(1);
+
+/// What other servers send. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbox(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    graph: Graph,
+    federation: Federation,
+    typing: Typing,
+    clock: Clock,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    origins: Origins,
+    staging: Staging,
+    workers: Workers,
+    at_once: Semaphore,
+}
+
+impl Inbox {
+    /// An inbox of rooms of `graph`. What was staged before waits for [`Inbox::keep_house`].
+    pub fn new(
+        (store, graph, typing): (&Store, &Graph, &Typing),
+        federation: &Federation,
+        (clock, tasks, shutdown): (&Clock, &Tasks, &Shutdown),
+    ) -> Self {
+        Self(Arc::new(Inner {
+            store: store.clone(),
+            graph: graph.clone(),
+            federation: federation.clone(),
+            typing: typing.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
+            origins: Origins::default(),
+            staging: Staging::starting_at(store.horizon()),
+            workers: Workers::default(),
+            at_once: Semaphore::new(ROOMS_AT_ONCE),
+        }))
+    }
+
+    /// Takes a transaction of a server: when this returns it is durable, with its answer, a JSON object. The same transaction
+    /// again gets the same answer, whatever it holds.
+    ///
+    /// # Errors
+    /// When it is none, or there is no room for it now; nothing of it was done then.
+    pub async fn take(&self, origin: &Origin, txn_id: &str, body: &[u8]) -> Result<String, TransactionError> {
+        let transaction = Transaction::read(body, origin)?;
+        let server: OwnedServerName = (**origin).to_owned();
+        let _turn = self.0.origins.turn(&server).await.ok_or(TransactionError::Busy)?;
+        if let Some(answer) = self.recorded(&server, txn_id).await? {
+            return Ok(answer);
+        }
+        let rooms = self.standings(&server, transaction.rooms()).await?;
+        let mut sorted = transaction.sort(&rooms);
+        let reserved = self.0.staging.reserve(&server, &mut sorted)?;
+        let edus = Edus::read(&transaction.edus, &server);
+        for _ in 0..TRIES {
+            match self.commit((&server, txn_id), &sorted, &edus).await {
+                Ok(typing) => {
+                    reserved.keep();
+                    edus::apply(&self.0.typing, &typing);
+                    for room in sorted.rooms() {
+                        self.work_on(room);
+                    }
+                    return Ok(sorted.answer());
+                }
+                Err(TransactionError::Commit(CommitError::Conflict)) => {
+                    // Another process, or a receipt that moved meanwhile.
+                    if let Some(answer) = self.recorded(&server, txn_id).await? {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CommitError::Conflict.into())
+    }
+
+    /// Goes on with what was staged before this process began, once, then keeps house for ever: a task of the server.
+    pub async fn keep_house(&self) {
+        loop {
+            if let Err(error) = self.resume().await {
+                tracing::warn!(%error, "events of other servers wait to be judged");
+            }
+            if let Err(error) = self.throw_away().await {
+                tracing::warn!(%error, "old answers to other servers could not be thrown away");
+            }
+            self.0.clock.sleep(KEEP_HOUSE_EVERY).await;
+        }
+    }
+
+    /// Starts the workers of all rooms in which something is staged.
+    async fn resume(&self) -> Result<(), ReadError> {
+        if !self.0.staging.is_counted() {
+            self.0.staging.rooms(&self.0.store).await?;
+        }
+        // Again: no worker was started for what came while these were counted.
+        for room in self.0.staging.rooms(&self.0.store).await? {
+            self.work_on(room);
+        }
+        Ok(())
+    }
+
+    /// How many events are staged, and their bytes: for metrics.
+    pub fn staged(&self) -> (usize, usize) {
+        self.0.staging.sum()
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inbox({:?} staged)", self.staged())
+    }
+}

@@ -1,0 +1,291 @@
+//! What an event needs before it can be judged: the events that it cites, the state where they can't be had, the signature of
+//! a policy server. All of it is fetched from servers that may lie.
+//!
+//! The events before it come from `/get_missing_events`. Who pushes an event must be able to say what it cites: only where
+//! *that* ends (the history between is longer than what is given at once) is the state believed that the server says was
+//! there, and a gap left open. Such a state never replaces ours: the event becomes an extremity beside those that are there,
+//! and state resolution decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
+use thiserror::Error;
+
+use super::Inbox;
+use crate::{
+    event::Verified,
+    federation::fetch::{FetchError, RoomRules, in_graph_order, keep_outliers},
+    graph::{Needs, Receipt, RoomNo, SendError, Verdict},
+    store::ReadError,
+};
+
+/// Rounds of `/get_missing_events`.
+const MOST_ROUNDS: usize = 5;
+/// Events of which another server is asked for the state before them, for one event.
+const MOST_BRIDGES: usize = 10;
+/// Missing events of a state that are asked for one by one; if there are more, the whole state is asked for.
+const MOST_SINGLE: usize = 200;
+/// Other servers of the room that are asked when the one that sent the event was of no help.
+const MOST_OTHERS: usize = 2;
+
+/// Why an event does not get what it needs.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(super) enum SupplyError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Send(#[from] SendError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("of the state before {0} nothing can be had")]
+    NoState(OwnedEventId),
+}
+
+/// What was fetched.
+#[derive(Clone, Debug)]
+pub(super) enum Supplied {
+    /// Events, as far as they could be had; they are here.
+    Events,
+    /// The event with one more signature.
+    Signed(Verified),
+    /// The policy server does not recommend it.
+    Refused,
+}
+
+/// Fetches for events of one room.
+pub(super) struct Supply {
+    inbox: Inbox,
+    no: RoomNo,
+    room: RoomRules,
+}
+
+/// Events that were fetched and are not judged yet.
+type Waiting = BTreeMap<OwnedEventId, Verified>;
+
+impl Supply {
+    pub(super) fn new(inbox: Inbox, no: RoomNo, room: RoomRules) -> Self {
+        Self { inbox, no, room }
+    }
+
+    /// Fetches what an event needs: from the server that sent it and, if that has failed before, from others of the room.
+    pub(super) async fn supply(
+        &self,
+        event: &Verified,
+        needs: Needs,
+        (origin, tries): (&OwnedServerName, u8),
+    ) -> Result<Supplied, SupplyError> {
+        let (prev, auth) = match needs {
+            Needs::Missing { prev, auth } => (prev, auth),
+            Needs::PolicySignature => {
+                let signed = self.inbox.signed_by_policy(self.no, &self.room, event).await?;
+                return Ok(signed.map_or(Supplied::Refused, Supplied::Signed));
+            }
+        };
+        let mut servers = vec![origin.clone()];
+        if tries > 0 {
+            servers.extend(self.others(event, origin).await?);
+        }
+        let mut result = Ok(Supplied::Events);
+        for server in servers {
+            result = self.events_from(&server, event, (&prev, &auth)).await.map(|()| Supplied::Events);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Other servers of the room: the sender's first.
+    async fn others(&self, event: &Verified, origin: &ServerName) -> Result<Vec<OwnedServerName>, ReadError> {
+        let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
+        let servers = self.inbox.0.store.read(move |view| reader.servers(view, no)).await?;
+        let sender = event.pdu().sender().server_name();
+        let own = self.inbox.0.graph.server_name();
+        let joined = servers.into_iter().filter(|(_, row)| row.joined_users > 0);
+        let mut others: Vec<(bool, u32, OwnedServerName)> = joined
+            .filter_map(|(name, row)| Some((OwnedServerName::try_from(name).ok()?, row.joined_users)))
+            .filter(|(name, _)| name != origin && name != own)
+            .map(|(name, users)| (name == sender, users, name))
+            .collect();
+        others.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(others.into_iter().take(MOST_OTHERS).map(|(.., name)| name).collect())
+    }
+
+    async fn events_from(
+        &self,
+        server: &ServerName,
+        event: &Verified,
+        (prev, auth): (&[OwnedEventId], &[OwnedEventId]),
+    ) -> Result<(), SupplyError> {
+        if !prev.is_empty() {
+            self.fill(server, event).await?;
+        }
+        if !auth.is_empty() {
+            self.authorise(server, event, auth).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the events between an event and what is here.
+    async fn fill(&self, server: &ServerName, event: &Verified) -> Result<(), SupplyError> {
+        let fetch = self.inbox.0.federation.fetch();
+        let mut waiting = Waiting::new();
+        let mut latest = vec![event.pdu().event_id().to_owned()];
+        for _ in 0..MOST_ROUNDS {
+            let between = (latest, self.extremities().await?);
+            let (events, is_full) = fetch.missing_events(server, &self.room, between).await?;
+            let before = waiting.len();
+            let new = events.into_iter().filter(|new| new.pdu().event_id() != event.pdu().event_id());
+            waiting.extend(new.map(|event| (event.pdu().event_id().to_owned(), event)));
+            let is_more = waiting.len() > before;
+            self.accept(server, &mut waiting).await?;
+            latest = waiting.values().filter(|event| cites_others(event, &waiting)).map(id_of).collect();
+            if latest.is_empty() || !is_more || !is_full {
+                break;
+            }
+        }
+        if !waiting.is_empty() {
+            self.bridge(server, &waiting).await?;
+            self.accept(server, &mut waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges what was fetched, as far as what it cites is here.
+    async fn accept(&self, server: &ServerName, waiting: &mut Waiting) -> Result<(), SupplyError> {
+        let mut authorised = BTreeSet::new();
+        loop {
+            let ordered = in_graph_order(waiting.values().cloned().collect());
+            let verdicts = join_all(ordered.iter().map(|event| self.receive(event.clone().into()))).await;
+            let (mut has_moved, mut unauthorised) = (false, Vec::new());
+            for (event, verdict) in ordered.into_iter().zip(verdicts) {
+                match verdict? {
+                    Verdict::Needs(Needs::Missing { auth, .. }) if !auth.is_empty() => unauthorised.push((event, auth)),
+                    Verdict::Needs(_) => {}
+                    _ => has_moved |= waiting.remove(event.pdu().event_id()).is_some(),
+                }
+            }
+            for (event, auth) in unauthorised {
+                if authorised.insert(id_of(&event)) {
+                    self.authorise(server, &event, &auth).await?;
+                    has_moved = true;
+                }
+            }
+            if !has_moved {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands an event to the graph; one that needs the policy server's signature has it asked for.
+    async fn receive(&self, receipt: Receipt) -> Result<Verdict, SupplyError> {
+        let verdict = self.inbox.0.graph.receive(self.no, receipt.clone()).await?;
+        if verdict != Verdict::Needs(Needs::PolicySignature) {
+            return Ok(verdict);
+        }
+        let receipt = match self.inbox.signed_by_policy(self.no, &self.room, &receipt.event).await? {
+            Some(event) => Receipt { event, ..receipt },
+            None => Receipt { refused_by_policy: true, ..receipt },
+        };
+        Ok(self.inbox.0.graph.receive(self.no, receipt).await?)
+    }
+
+    /// Fetches auth events of an event, and theirs.
+    async fn authorise(
+        &self,
+        server: &ServerName,
+        event: &Verified,
+        missing: &[OwnedEventId],
+    ) -> Result<(), SupplyError> {
+        let (fetch, graph) = (self.inbox.0.federation.fetch(), &self.inbox.0.graph);
+        match fetch.auth_chain(server, &self.room, event.pdu().event_id()).await {
+            Ok(chain) => keep_outliers(graph, self.no, chain).await?,
+            Err(FetchError::Read(error)) => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "there is no auth chain"),
+        }
+        let missing = graph.unknown(missing.to_vec()).await?;
+        if !missing.is_empty() {
+            fetch.authorising(server, (graph, self.no, &self.room), &missing).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the events that the oldest of those that wait cite, with the state that the server says was before them.
+    async fn bridge(&self, server: &ServerName, waiting: &Waiting) -> Result<(), SupplyError> {
+        let cited = waiting.values().flat_map(|event| event.pdu().prev_events().to_vec());
+        let cited: BTreeSet<OwnedEventId> = cited.filter(|id| !waiting.contains_key(id)).collect();
+        let missing = self.without_place(cited.into_iter().collect()).await?;
+        for id in missing.iter().take(MOST_BRIDGES) {
+            let event = self.inbox.0.federation.fetch().event(server, &self.room, id).await?;
+            let Verdict::Needs(Needs::Missing { prev, auth }) = self.receive(event.clone().into()).await? else {
+                continue;
+            };
+            if !auth.is_empty() {
+                self.authorise(server, &event, &auth).await?;
+            }
+            let state_before = if prev.is_empty() { None } else { Some(self.state_before(server, id).await?) };
+            self.receive(Receipt { state_before, ..event.into() }).await?;
+        }
+        Ok(())
+    }
+
+    /// The state before an event, as a server says: what can be had of it is here then.
+    async fn state_before(&self, server: &ServerName, id: &OwnedEventId) -> Result<Vec<OwnedEventId>, SupplyError> {
+        let (fetch, graph) = (self.inbox.0.federation.fetch(), &self.inbox.0.graph);
+        let ids = fetch.state_ids(server, &self.room.room_id, id).await?;
+        let all = ids.auth_chain.into_iter().chain(ids.state.iter().cloned()).collect();
+        let missing = graph.unknown(all).await?;
+        let events = if missing.len() > MOST_SINGLE {
+            let missing: BTreeSet<OwnedEventId> = missing.into_iter().collect();
+            let mut state = fetch.state(server, &self.room, id).await?;
+            state.retain(|event| missing.contains(event.pdu().event_id()));
+            state
+        } else {
+            fetch.events(server, &self.room, &missing).await?
+        };
+        keep_outliers(graph, self.no, events).await?;
+        let lacking: BTreeSet<OwnedEventId> = graph.unknown(ids.state.clone()).await?.into_iter().collect();
+        let state: Vec<OwnedEventId> = ids.state.into_iter().filter(|id| !lacking.contains(id)).collect();
+        if state.is_empty() { Err(SupplyError::NoState(id.clone())) } else { Ok(state) }
+    }
+
+    /// Of some ids, those of events that are not here, or whose place in the graph is not known.
+    async fn without_place(&self, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, ReadError> {
+        let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
+        let read = self.inbox.0.store.read(move |view| {
+            let mut lacking = Vec::new();
+            for (id, at) in ids.iter().zip(reader.locate_many(view, &ids)?) {
+                let meta = match at.filter(|at| at.room == no) {
+                    Some(at) => reader.meta(view, no, at.seq)?,
+                    None => None,
+                };
+                if meta.is_none_or(|meta| meta.tie == crate::graph::Tie::default()) {
+                    lacking.push(id.clone());
+                }
+            }
+            Ok::<_, ReadError>(lacking)
+        });
+        read.await
+    }
+
+    async fn extremities(&self) -> Result<Vec<OwnedEventId>, ReadError> {
+        let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
+        let read = self.inbox.0.store.read(move |view| {
+            let Some(head) = reader.head(view, no)? else { return Ok(Vec::new()) };
+            let wanted: Vec<_> = head.extremities.iter().map(|seq| (no, *seq)).collect();
+            let events = reader.events(view, &wanted)?;
+            Ok::<_, ReadError>(events.into_iter().flatten().map(|event| event.event_id.clone()).collect())
+        });
+        read.await
+    }
+}
+
+fn id_of(event: &Verified) -> OwnedEventId {
+    event.pdu().event_id().to_owned()
+}
+
+/// Whether an event cites previous events that are not among these.
+fn cites_others(event: &Verified, waiting: &Waiting) -> bool {
+    event.pdu().prev_events().iter().any(|id| !waiting.contains_key(id))
+}
