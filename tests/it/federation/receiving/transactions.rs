@@ -55,7 +55,7 @@ async fn one_bad_event_spoils_no_other() {
         assert!(errors.contains(&(event.event_id().to_string(), None)), "{errors:?}");
     }
     let reasons: Vec<&str> = errors.iter().filter_map(|(_, error)| error.as_deref()).collect();
-    assert_eq!(reasons.len(), 5, "those that have an id are told of: {errors:?}");
+    assert_eq!(reasons.len(), 6, "those that are objects are told of: {errors:?}");
     assert!(reasons.contains(&"the room is not known here"));
     // The one whose signature is missing was seen only later.
     assert_eq!(
