@@ -23,12 +23,15 @@ const TYPING: Duration = Duration::from_secs(60);
 /// Receipts of one transaction; more are not looked at.
 const MOST_RECEIPTS: usize = 1_000;
 
+/// Up to where users have read: by user and thread, the event and the time that is said.
+type Moved = BTreeMap<(OwnedUserId, Thread), (OwnedEventId, Option<UnixMillis>)>;
+
 /// What is of use of the EDUs of a transaction.
 #[derive(Clone, Default)]
 pub(super) struct Edus {
     /// By room and user: the last of several counts.
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
-    receipts: BTreeMap<OwnedRoomId, BTreeMap<(OwnedUserId, Thread), (OwnedEventId, Option<UnixMillis>)>>,
+    receipts: BTreeMap<OwnedRoomId, Moved>,
 }
 
 /// Somebody starts or stops typing.
