@@ -1,6 +1,7 @@
 //! Verbs that cross several of the modules below, one a file. Each is one commit, or says why not.
 
 pub mod account;
+mod carry_over;
 pub mod create_room;
 pub mod delete_device;
 pub mod directory;
@@ -18,6 +19,7 @@ pub mod send;
 pub mod set_profile;
 pub mod set_state;
 pub mod tell_rooms;
+pub mod upgrade;
 
 #[cfg(test)]
 mod tests;

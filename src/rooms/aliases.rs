@@ -91,6 +91,18 @@ pub fn give(batch: &mut Batch, alias: &RoomAliasId, room: RoomNo, creator: &User
     log::record(batch, Entry::room(Stream::Directory, room));
 }
 
+/// Lets a name of one room name another. The commit fails with a conflict if it is not that room's any more.
+pub fn pass_on(batch: &mut Batch, alias: &RoomAliasId, (from, creator): (RoomNo, Option<&UserId>), to: RoomNo) {
+    let row = |room| AliasRow { room, creator: creator.map(ToString::to_string).unwrap_or_default() };
+    batch.assert_is(&ALIAS, &(alias.as_str(),), &row(from));
+    batch.put(&ALIAS, &(alias.as_str(),), &row(to));
+    batch.delete(&ROOM_ALIAS, &(from, alias.as_str()));
+    batch.put(&ROOM_ALIAS, &(to, alias.as_str()), &());
+    for room in [from, to] {
+        log::record(batch, Entry::room(Stream::Directory, room));
+    }
+}
+
 /// Takes a name away.
 pub fn remove(batch: &mut Batch, alias: &RoomAliasId, room: RoomNo) {
     batch.delete(&ALIAS, &(alias.as_str(),));

@@ -1,8 +1,8 @@
 //! `POST /createRoom`.
 
-use ::http::{Method, StatusCode};
+use ::http::Method;
 use ruma::{
-    OwnedRoomId, RoomVersionId,
+    OwnedRoomId,
     api::client::room::{
         Visibility,
         create_room::v3::{Request, Response, RoomPreset},
@@ -38,18 +38,10 @@ async fn create_room(app: App, caller: Caller, request: RawRequest) -> Result<Re
     Ok(Response::new(room_id))
 }
 
-/// A version whose name could not even be one is unsupported like any other that is unknown; to ruma's type it would be
-/// bad JSON.
+/// Before ruma's type sees it.
 fn refuse_odd_version(request: &RawRequest) -> Result<(), Refusal> {
     let version = rooms::content::text(request.object()?, "room_version");
-    match version.map(RoomVersionId::try_from) {
-        Some(Err(_)) => Err(Refusal::custom(
-            StatusCode::BAD_REQUEST,
-            "M_UNSUPPORTED_ROOM_VERSION",
-            "this server knows no such room version",
-        )),
-        _ => Ok(()),
-    }
+    version.map_or(Ok(()), |version| room::version(version).map(drop))
 }
 
 fn read(app: &App, caller: &Caller, request: Request) -> Result<NewRoom, Refusal> {

@@ -26,6 +26,7 @@ mod send;
 mod state;
 mod sync;
 mod uia;
+mod upgrade;
 mod versions;
 pub(super) mod well_known;
 
@@ -55,6 +56,7 @@ pub fn routes(routes: &mut Routes) {
     send::routes(routes);
     state::routes(routes);
     sync::routes(routes);
+    upgrade::routes(routes);
     versions::routes(routes);
     well_known::routes(routes);
 }

@@ -1,6 +1,7 @@
 //! What the endpoints of rooms share: reading their requests, writing their replies.
 
-use ruma::{EventId, OwnedEventId};
+use ::http::StatusCode;
+use ruma::{EventId, OwnedEventId, RoomVersionId};
 
 use crate::{
     app::App,
@@ -41,6 +42,15 @@ pub(super) fn recipient(app: &App, caller: &Caller) -> Recipient {
 /// The event of the path.
 pub(super) fn event_id(request: &RawRequest) -> Result<OwnedEventId, Refusal> {
     EventId::parse(request.arg("event_id")?).map_err(|_| Refusal::invalid_param("this is no event id"))
+}
+
+/// A version of rooms by its name. One that could not even be one is unsupported like any other that is unknown; to ruma's
+/// types it would be bad JSON.
+pub(super) fn version(name: String) -> Result<RoomVersionId, Refusal> {
+    RoomVersionId::try_from(name).map_err(|_| {
+        let text = "this server knows no such room version";
+        Refusal::custom(StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", text)
+    })
 }
 
 /// `limit`, cut to what is served at once.

@@ -6,16 +6,16 @@ use ruma::{
 };
 use serde_json::Value as Json;
 
-pub(super) fn text(text: &str) -> CanonicalJsonValue {
+pub(in crate::flows) fn text(text: &str) -> CanonicalJsonValue {
     CanonicalJsonValue::String(text.to_owned())
 }
 
-pub(super) fn integer(value: i64) -> CanonicalJsonValue {
+pub(in crate::flows) fn integer(value: i64) -> CanonicalJsonValue {
     CanonicalJsonValue::Integer(Int::new_saturating(value))
 }
 
 /// An object of text and small integers.
-pub(super) fn object(literal: Json) -> CanonicalJsonObject {
+pub(in crate::flows) fn object(literal: Json) -> CanonicalJsonObject {
     match CanonicalJsonValue::try_from(literal) {
         Ok(CanonicalJsonValue::Object(object)) => object,
         // INVARIANT: the callers' literals are that.

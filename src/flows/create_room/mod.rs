@@ -1,9 +1,9 @@
 //! Creating rooms. The room begins with one commit: it is there with all of its state, or not at all.
 
-mod literals;
+pub(super) mod literals;
 mod new_room;
 mod plan;
-mod power_levels;
+pub(super) mod power_levels;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -12,9 +12,10 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub(super) use self::new_room::MOST_AT_ONCE;
 pub use self::new_room::{NewRoom, PlanError, Preset};
-use self::{new_room::MOST_AT_ONCE, plan::Known};
-use super::{membership, new_state::NewState, room_error::RoomError, set_state};
+use self::plan::Known;
+use super::{carry_over::carry_over, membership, new_state::NewState, room_error::RoomError, set_state};
 use crate::{
     app::App,
     event::{BuildError, FormatError},
@@ -50,6 +51,7 @@ pub enum CreateRoomError {
 /// Creates a room.
 pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateRoomError> {
     plan::check_size(&new)?;
+    let has_predecessor = new.creation_content.contains_key("predecessor");
     let known = look_up(app, &new).await?;
     let events = plan::plan(&new, &known)?;
     for event in &events {
@@ -59,7 +61,7 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
     // What does not fit into one commit are invites; the room is whole without them. One of them at least is in the first
     // commit, so what the auth rules say of it and all others is said before there is a room.
     let later = proposals.split_off(proposals.len().min(MOST_AT_ONCE));
-    let (alias, creator, published) = (known.alias, new.creator, new.published);
+    let (alias, creator, published) = (known.alias, new.creator.clone(), new.published);
     let directory = move |placed: &Placed, batch: &mut Batch| {
         if let Some(alias) = &alias {
             aliases::give(batch, alias, placed.room, &creator);
@@ -73,6 +75,9 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
     }
     let created = app.graph.create(new.version, proposals).await.map_err(refused)?;
     let room_id = created.room_id.clone();
+    if has_predecessor {
+        carry_over(app, &new.creator, created.room).await;
+    }
     if later.is_empty() {
         return Ok(room_id);
     }
@@ -118,7 +123,7 @@ fn invalid(error: RoomError) -> CreateRoomError {
     }
 }
 
-fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError {
+pub(super) fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError {
     match error {
         SendError::Rider => CreateRoomError::AliasTaken,
         SendError::NotAllowed(rule) => CreateRoomError::InvalidState(rule.to_string()),

@@ -64,8 +64,8 @@ fn protect_tombstone(new: &NewRoom, content: &mut CanonicalJsonObject) -> Result
     if asked.is_some_and(|events| events.contains_key("m.room.tombstone")) {
         return Ok(());
     }
-    let state_default = content.get("state_default").and_then(CanonicalJsonValue::as_integer).map_or(50, i64::from);
-    let level = TOMBSTONE.max(state_default.saturating_add(50));
+    let state_default = content.get("state_default").and_then(CanonicalJsonValue::as_integer).map(i64::from);
+    let level = tombstone_level(state_default);
     match content.get_mut("events") {
         Some(CanonicalJsonValue::Object(events)) => {
             events.insert("m.room.tombstone".to_owned(), integer(level));
@@ -73,4 +73,9 @@ fn protect_tombstone(new: &NewRoom, content: &mut CanonicalJsonObject) -> Result
         }
         _ => Err(PlanError::Invalid("`events` of the power levels must be an object")),
     }
+}
+
+/// What the tombstone needs, from version 12 on, beside this `state_default`.
+pub(in crate::flows) fn tombstone_level(state_default: Option<i64>) -> i64 {
+    TOMBSTONE.max(state_default.unwrap_or(50).saturating_add(50))
 }

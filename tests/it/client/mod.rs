@@ -22,4 +22,5 @@ mod rooms;
 mod secrets;
 mod sessions;
 mod state;
+mod upgrade;
 mod visibility;
