@@ -36,7 +36,7 @@ pub(super) struct Question {
     /// What was touched in between, if the subscriber knows it all.
     pub(super) touched: Option<Vec<Touched>>,
     /// Changes of typing that were sent, by this process.
-    pub(super) counted: u64,
+    pub(super) counted: Option<u64>,
     /// Changes of typing that there are.
     pub(super) ephemeral: u64,
     pub(super) memory: Memory,

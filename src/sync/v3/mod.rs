@@ -169,7 +169,7 @@ impl Sync {
             since: since.map(|token| token.position),
             through,
             touched,
-            counted: counted.unwrap_or(0),
+            counted,
             ephemeral,
             memory: self.0.lazy_members.recall(&device, since.map(|token| token.position)),
             now: self.0.clock.now(),

@@ -140,10 +140,10 @@ fn ephemeral(question: &Question, place: &Place<'_>, (since, receipts): (Option<
         events.extend(receipts::to_events(receipts));
     }
     if wants("m.typing") {
-        let counted = if since.is_some() { question.counted } else { 0 };
-        let typing = question.typing.changed_since(place.room, counted);
-        // Whoever knows of nobody typing needs not be told that nobody is.
-        if let Some(users) = typing.filter(|users| !users.is_empty() || counted > 0) {
+        let told = question.counted.filter(|_| since.is_some());
+        let typing = question.typing.changed_since(place.room, told.unwrap_or(0));
+        // What begins anew says nothing where nobody types; what goes on says that somebody stopped.
+        if let Some(users) = typing.filter(|users| !users.is_empty() || told.is_some()) {
             let mut out = Vec::new();
             let mut object = Object::begin(&mut out);
             object.object("content", |content| content.value("user_ids", &users));

@@ -99,6 +99,28 @@ async fn typing_and_receipts_wake_and_are_sent_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_began_and_stopped_typing_meanwhile_is_told_as_nobody_typing() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    // Before anybody has typed since the server started.
+    let first = sync(&server, &alice, "").await;
+    let target = format!("/v3/rooms/{room}/typing/{}", bob.user_id);
+    for typing in [json!({"typing": true, "timeout": 5000}), json!({"typing": false})] {
+        server.put(&target).by(&bob).json(&typing).send().await.ok();
+    }
+    let nobody = json!([{"type": "m.typing", "content": {"user_ids": []}}]);
+    // A client may have seen the first change in an answer whose token it lost.
+    assert_eq!(since(&server, &alice, &first).await["rooms"]["join"][&room]["ephemeral"]["events"], nobody);
+    let anew = sync(&server, &alice, "").await;
+    assert!(
+        anew["rooms"]["join"][&room]["ephemeral"].get("events").is_none_or(|events| *events == json!([])),
+        "{anew}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn account_data_wakes_its_user_alone() {
     let server = TestServer::start();
     let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
