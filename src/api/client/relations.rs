@@ -46,7 +46,8 @@ pub(super) fn routes(routes: &mut Routes) {
 fn tie(token: AnyToken) -> Tie {
     match token {
         AnyToken::Page(page) => page.place.tie,
-        AnyToken::Sync(position) => Tie::live(Position(position.0.saturating_add(1)), 0),
+        // Between the last event that had arrived and the first one behind it: neither has the last index of a commit.
+        AnyToken::Sync(position) => Tie(Tie::live(Position(position.0.saturating_add(1)), 0).0.saturating_sub(1)),
     }
 }
 

@@ -174,6 +174,29 @@ async fn relations_are_paged_through() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn relations_are_paged_through_from_and_to_where_a_sync_ended() {
+    let room = room().await;
+    let message = room.api.say(&room.alice, &room.id, "x").await;
+    for number in 0..3 {
+        room.relate(&room.bob, &message, "m.thread", &number.to_string()).await;
+    }
+    let synced = room.api.get("/v3/sync", &room.alice).await.ok();
+    let token = synced["next_batch"].as_str().unwrap();
+    for number in 3..6 {
+        room.relate(&room.bob, &message, "m.thread", &number.to_string()).await;
+    }
+    for (query, expected) in [
+        (format!("dir=f&from={token}"), ["3", "4", "5"]),
+        (format!("dir=b&from={token}"), ["2", "1", "0"]),
+        (format!("dir=f&to={token}"), ["0", "1", "2"]),
+        (format!("dir=b&to={token}"), ["5", "4", "3"]),
+    ] {
+        let page = room.relations(&format!("{}?limit=10&{query}", segment(&message))).await.ok();
+        assert_eq!(bodies(&chunk(&page)), expected, "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn relations_of_relations_are_found_on_request() {
     let room = room().await;
     let root = room.api.say(&room.alice, &room.id, "root").await;
