@@ -45,8 +45,10 @@ pub enum UsernameError {
     Reserved,
 }
 
-/// The user id that a new account with this name gets. The historical grammar is never created.
+/// The user id that a new account with this name gets: in small letters, so that no two differ only in case (appendices,
+/// "User Identifiers"). The historical grammar is never created.
 pub fn user_id_for(name: &str, server_name: &ServerName) -> Result<OwnedUserId, UsernameError> {
+    let name = name.to_ascii_lowercase();
     let is_allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'=' | b'-' | b'/' | b'+')
     };
@@ -60,9 +62,9 @@ pub fn user_id_for(name: &str, server_name: &ServerName) -> Result<OwnedUserId, 
     UserId::parse(whole).map_err(|_| UsernameError::Grammar)
 }
 
-/// Whether the name is one that nobody gets by registering.
-pub fn check_not_reserved(name: &str) -> Result<(), UsernameError> {
-    if RESERVED.contains(&name) { Err(UsernameError::Reserved) } else { Ok(()) }
+/// Whether the user id is one that nobody gets by registering.
+pub fn check_not_reserved(user_id: &UserId) -> Result<(), UsernameError> {
+    if RESERVED.contains(&user_id.localpart()) { Err(UsernameError::Reserved) } else { Ok(()) }
 }
 
 /// A name for who does not ask for one: twelve small letters and digits.
@@ -190,7 +192,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use ruma::server_name;
+    use ruma::{server_name, user_id};
 
     use super::*;
 
@@ -198,14 +200,15 @@ mod tests {
     fn names_follow_the_grammar() {
         let server = server_name!("localhost");
         assert_eq!(user_id_for("alice.b=c_d-e/f+0", server).unwrap(), "@alice.b=c_d-e/f+0:localhost");
+        assert_eq!(user_id_for("Alice", server).unwrap(), "@alice:localhost");
         let longest = "a".repeat(255 - "@:localhost".len());
         assert!(user_id_for(&longest, server).is_ok());
         assert_eq!(user_id_for(&format!("{longest}a"), server), Err(UsernameError::TooLong));
-        for wrong in ["", "Alice", "älice", "a b", "a:b", "а", "a\0", "a!", "@a", "a#", "a\n"] {
+        for wrong in ["", "älice", "a b", "a:b", "а", "a\0", "a!", "@a", "a#", "a\n"] {
             assert_eq!(user_id_for(wrong, server), Err(UsernameError::Grammar), "{wrong:?}");
         }
-        assert_eq!(check_not_reserved("admin"), Err(UsernameError::Reserved));
-        assert_eq!(check_not_reserved("alice"), Ok(()));
+        assert_eq!(check_not_reserved(user_id!("@admin:a.b")), Err(UsernameError::Reserved));
+        assert_eq!(check_not_reserved(user_id!("@alice:a.b")), Ok(()));
     }
 
     #[test]

@@ -129,7 +129,7 @@ async fn create(app: &App, account: NewAccount) -> Result<Json, Refusal> {
 /// The user id for a name that everybody may ask for, if it is free.
 async fn free_user_id(app: &App, name: &str) -> Result<OwnedUserId, Refusal> {
     let user_id = registration::user_id_for(name, app.users.server_name())?;
-    registration::check_not_reserved(name)?;
+    registration::check_not_reserved(&user_id)?;
     let asked = user_id.clone();
     app.users.read(move |view| register::check_free(view, &asked)).await?;
     Ok(user_id)

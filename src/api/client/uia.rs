@@ -63,14 +63,16 @@ pub(super) fn local_user(users: &Users, identifier: &UserIdentifier) -> Option<O
     }
 }
 
-/// The user of this server with this user id, or with this local part.
+/// The user of this server with this user id, or with this local part, in whatever case it was typed.
 pub(super) fn local_user_named(users: &Users, name: &str) -> Option<OwnedUserId> {
-    let user_id = if name.starts_with('@') {
+    let typed = if name.starts_with('@') {
         UserId::parse(name)
     } else {
         UserId::parse(format!("@{name}:{}", users.server_name()))
     };
-    user_id.ok().filter(|user_id| users.is_local(user_id))
+    let typed = typed.ok().filter(|user_id| users.is_local(user_id))?;
+    // No two users differ only in case: that is made so at registration.
+    UserId::parse(format!("@{}:{}", typed.localpart().to_ascii_lowercase(), users.server_name())).ok()
 }
 
 fn info(challenge: Challenge) -> UiaaInfo {
