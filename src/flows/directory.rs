@@ -1,17 +1,21 @@
 //! Naming rooms, and putting them into the published directory.
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId, canonical_json::CanonicalJsonValue};
 
 use super::{
+    new_state::NewState,
     room_error::RoomError,
     send::{Sender, power_levels},
 };
 use crate::{
     app::App,
+    event::json,
     graph::{Head, Membership, Reader, RoomNo},
     rooms::aliases::{self, AliasError},
     store::{Batch, ReadError, View},
 };
+
+const CANONICAL_ALIAS: &str = "m.room.canonical_alias";
 
 /// Gives a room a name of this server. Only members may.
 pub async fn set_alias(
@@ -38,8 +42,10 @@ pub async fn set_alias(
     app.users.change(set).await
 }
 
-/// Takes a name away: who gave it, who may say which names the room has, and administrators may.
+/// Takes a name away: who gave it, who may say which names the room has, and administrators may. The room's
+/// `m.room.canonical_alias` names it no more either, if the sender may say so.
 pub async fn delete_alias(app: &App, sender: &Sender, alias: OwnedRoomAliasId) -> Result<(), RoomError> {
+    let (user_id, gone) = (sender.user_id.clone(), alias.clone());
     let (sender, reader) = (sender.clone(), app.rooms.reader().clone());
     let delete = move |view: &View<'_>, batch: &mut Batch| {
         let found = aliases::get(view, &alias)?.ok_or(RoomError::UnknownAlias)?;
@@ -48,9 +54,33 @@ pub async fn delete_alias(app: &App, sender: &Sender, alias: OwnedRoomAliasId) -
             return Err(RoomError::Forbidden("this alias is not yours to remove".to_owned()));
         }
         aliases::remove(batch, &alias, found.room);
-        Ok(())
+        Ok::<_, RoomError>(found.room)
     };
-    app.users.change(delete).await
+    let room = app.users.change(delete).await?;
+    if let Err(error) = name_no_more(app, &user_id, room, &gone).await {
+        tracing::debug!(%user_id, alias = %gone, %error, "a room goes on naming an alias that is gone");
+    }
+    Ok(())
+}
+
+/// Takes an alias out of the room's `m.room.canonical_alias`.
+async fn name_no_more(app: &App, user_id: &UserId, room: RoomNo, alias: &RoomAliasId) -> Result<(), RoomError> {
+    let find = move |reader: &Reader, view: &View<'_>| {
+        let root = reader.root(view, room)?;
+        reader.state_event(view, room, root, CANONICAL_ALIAS, "")
+    };
+    let Some(event) = app.rooms.read(find).await? else { return Ok(()) };
+    let Ok(old) = json::parse(event.content()) else { return Ok(()) };
+    let mut content = old.clone();
+    content.retain(|_, value| value.as_str() != Some(alias.as_str()));
+    if let Some(CanonicalJsonValue::Array(others)) = content.get_mut("alt_aliases") {
+        others.retain(|other| other.as_str() != Some(alias.as_str()));
+    }
+    if content != old {
+        let state = NewState::of_room(CANONICAL_ALIAS, content).proposed_by(user_id);
+        app.graph.send_one(room, state.replacing(event.seq)).await?;
+    }
+    Ok(())
 }
 
 /// Puts a room into the published directory, or takes it out. Who may say which names the room has, and administrators

@@ -103,9 +103,8 @@ fn check_condition(condition: &Json) -> Result<(), RulesError> {
     }
 }
 
-/// Actions without the historical ones, which mean nothing.
-pub(super) fn checked_actions(mut actions: Vec<Json>) -> Result<Vec<Json>, RulesError> {
-    actions.retain(|action| action != "dont_notify" && action != "coalesce");
+/// Actions as the client wrote them; the historical ones (`dont_notify`, `coalesce`) are kept and do nothing.
+pub(super) fn checked_actions(actions: Vec<Json>) -> Result<Vec<Json>, RulesError> {
     let is_action = |action: &Json| match action {
         Json::String(_) => true,
         Json::Object(object) => object.get("set_tweak").is_some_and(Json::is_string),

@@ -3,6 +3,7 @@
 //! One set of types for `/sync`, `/messages`, `/context` and stored filters. Unknown fields are ignored, as the
 //! specification's other readers do; fields of a wrong type are refused.
 
+use ruma::{RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -145,11 +146,36 @@ impl Filter {
         if !json.trim_start().starts_with('{') {
             return Err(BadFilter("it must be a JSON object".to_owned()));
         }
-        serde_json::from_str(json).map_err(|error| BadFilter(error.to_string()))
+        let filter: Self = serde_json::from_str(json).map_err(|error| BadFilter(error.to_string()))?;
+        if let Some(odd) = filter.rooms().find(|room_id| <&RoomId>::try_from(*room_id).is_err()) {
+            return Err(BadFilter(format!("{odd:?} is no room id")));
+        }
+        if let Some(odd) = filter.senders().find(|user_id| <&UserId>::try_from(*user_id).is_err()) {
+            return Err(BadFilter(format!("{odd:?} is no user id")));
+        }
+        Ok(filter)
+    }
+
+    /// All rooms that it names.
+    fn rooms(&self) -> impl Iterator<Item = &str> {
+        let of_parts = self.room.parts().into_iter().map(|part| (&part.rooms, &part.not_rooms));
+        let lists = of_parts.chain([(&self.room.rooms, &self.room.not_rooms)]);
+        lists.flat_map(|(only, not)| only.iter().flatten().chain(not)).map(String::as_str)
+    }
+
+    /// All senders that it names.
+    fn senders(&self) -> impl Iterator<Item = &str> {
+        let of_rooms = self.room.parts().into_iter().map(|part| &part.event);
+        let filters = of_rooms.chain([&self.presence, &self.account_data]);
+        filters.flat_map(|filter| filter.senders.iter().flatten().chain(&filter.not_senders)).map(String::as_str)
     }
 }
 
 impl RoomFilter {
+    fn parts(&self) -> [&RoomEventFilter; 4] {
+        [&self.ephemeral, &self.state, &self.timeline, &self.account_data]
+    }
+
     /// Whether anything of this room is wanted.
     pub fn allows_room(&self, room_id: &str) -> bool {
         room_allowed(self.rooms.as_deref(), &self.not_rooms, room_id)

@@ -104,7 +104,9 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;
     answer.reply.account_data = global;
     let is_wanted = |(row, head): (&UserRoom, &Head)| {
-        !row.forgotten && question.request.filter.room.allows_room(head.room_id.as_str())
+        // That the user is gone from a forgotten room their other clients still learn.
+        let is_known = !row.forgotten || question.since.is_some_and(|since| row.position > since);
+        is_known && question.request.filter.room.allows_room(head.room_id.as_str())
     };
     let wanted: Vec<_> = rooms
         .iter()

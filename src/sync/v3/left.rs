@@ -47,8 +47,10 @@ pub(super) fn left(
     if !wanted || row.position > question.through {
         return Ok(());
     }
-    // A ban, or an invite that was declined, after the leave shows nothing of the room.
-    let was_in = row.was_joined && question.since.is_none_or(|since| row.left_at.is_none_or(|left| left > since));
+    // A ban, or an invite that was declined, after the leave shows nothing of the room; nor does one that is forgotten.
+    let was_in = row.was_joined
+        && !row.forgotten
+        && question.since.is_none_or(|since| row.left_at.is_none_or(|left| left > since));
     let (timeline, state) = match was_in {
         true => until_the_leave(question, view, &place, memory)?,
         false => own_standing(question, view, &place)?,

@@ -57,7 +57,7 @@ pub(super) fn read(
     if !filter.allows_room(place.head.room_id.as_str()) {
         return Ok(Timeline::nothing_new(through));
     }
-    let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MOST)).unwrap_or(1);
+    let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).min(MOST)).unwrap_or(1);
     let is_wanted = |event: &Event| place.ignored.hears(event) && wants(filter, event);
     // Newest first.
     let mut found = Found { seen: Vec::new(), limit, limited: false };

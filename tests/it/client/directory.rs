@@ -114,3 +114,25 @@ async fn published_rooms_are_listed_the_largest_first() {
     assert_eq!(ids(&answer).len(), 2);
     assert!(!ids(&answer).contains(&large));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_that_is_deleted_is_not_the_rooms_name_any_more() {
+    let api = Api::open();
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
+    let room = api.create_room(&alice, json!({"preset": "public_chat", "room_alias_name": "one"})).await;
+    api.join(&bob, &room).await;
+    let alias = |name: &str| format!("/v3/directory/room/{}", segment(&format!("#{name}:localhost")));
+    for (who, name) in [(&alice, "two"), (&bob, "three")] {
+        api.put(&alias(name), who, json!({"room_id": room})).await.ok();
+    }
+    let named = json!({"alias": "#one:localhost", "alt_aliases": ["#two:localhost", "#three:localhost"], "x": 1});
+    api.set_state(&alice, &room, "m.room.canonical_alias", named).await;
+    let canonical = async || api.state(&alice, &room, "m.room.canonical_alias").await;
+    api.delete(&alias("one"), &alice, json!({})).await.ok();
+    assert_eq!(canonical().await, json!({"alt_aliases": ["#two:localhost", "#three:localhost"], "x": 1}));
+    // Whoever may not change the state may delete their own alias all the same.
+    api.delete(&alias("three"), &bob, json!({})).await.ok();
+    assert_eq!(canonical().await["alt_aliases"], json!(["#two:localhost", "#three:localhost"]));
+    api.delete(&alias("two"), &alice, json!({})).await.ok();
+    assert_eq!(canonical().await, json!({"alt_aliases": ["#three:localhost"], "x": 1}));
+}

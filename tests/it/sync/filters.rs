@@ -121,3 +121,30 @@ async fn parts_of_a_room_are_left_out_by_room() {
         [true, true, false]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeline_of_no_events_is_empty_and_the_state_is_that_of_its_end() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    say(&server, &alice, &room, "x").await;
+    let none = filter(&json!({"room": {"timeline": {"limit": 0}, "include_leave": true}}));
+    let member = ("m.room.member".to_owned(), bob.user_id.clone());
+    for section in ["join", "leave"] {
+        let answer = sync(&server, &bob, &none).await;
+        let found = &answer["rooms"][section][&room];
+        assert_eq!((&found["timeline"]["events"], &found["timeline"]["limited"]), (&json!([]), &json!(true)));
+        let state = found["state"]["events"].as_array().unwrap();
+        let own = state.iter().find(|event| event["state_key"] == *bob.user_id).unwrap();
+        assert_eq!(own["content"]["membership"], section);
+        assert!(keys(&found["state"]["events"]).contains(&member));
+        let back =
+            format!("/v3/rooms/{room}/messages?dir=b&from={}", found["timeline"]["prev_batch"].as_str().unwrap());
+        let page = server.get(&back).by(&bob).send().await.ok();
+        assert_eq!(page["chunk"][usize::from(section == "leave")]["content"]["body"], "x");
+        if section == "join" {
+            leave(&server, &bob, &room).await;
+        }
+    }
+}

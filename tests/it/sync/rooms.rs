@@ -199,6 +199,23 @@ async fn a_forgotten_room_is_gone() {
     assert!(sync(&server, &bob, &all).await.get("rooms").is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn other_clients_learn_that_a_room_that_was_left_and_forgotten_is_gone() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let room = public_room(&server, &alice).await;
+    join(&server, &bob, &room).await;
+    let first = sync(&server, &bob, "").await;
+    say(&server, &alice, &room, "not for those who forget").await;
+    leave(&server, &bob, &room).await;
+    server.post(&format!("/v3/rooms/{room}/forget")).by(&bob).json(&json!({})).send().await.ok();
+    let answer = since(&server, &bob, &first).await;
+    let events = answer["rooms"]["leave"][&room]["timeline"]["events"].as_array().unwrap().clone();
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["content"]["membership"], "leave");
+    assert!(since(&server, &bob, &answer).await.get("rooms").is_none(), "once");
+}
+
 #[tokio::test]
 async fn what_was_sent_once_is_sent_anew_when_it_has_changed() {
     let server = TestServer::start();
