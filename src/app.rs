@@ -8,7 +8,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
-    federation::{Federation, Inbox},
+    federation::{Federation, Inbox, Sender},
     graph::Graph,
     rooms::Rooms,
     store::Store,
@@ -50,6 +50,8 @@ pub struct Handles {
     pub federation: Federation,
     /// What other servers send.
     pub inbox: Inbox,
+    /// Sending to them.
+    pub sender: Sender,
     /// What clients have not seen yet.
     pub sync: Sync,
 }

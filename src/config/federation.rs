@@ -1,6 +1,6 @@
 //! `[federation]`: talking with other servers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use ruma::{OwnedServerName, ServerName};
 
@@ -25,6 +25,10 @@ pub struct Federation {
     pub trusted_notaries: Vec<OwnedServerName>,
     /// Whether others may read the published directory of rooms.
     pub public_rooms: bool,
+    /// The pause after which a server that does not answer is tried again; doubled with each failure.
+    pub first_retry: Duration,
+    /// The longest pause.
+    pub longest_retry: Duration,
     /// Networks that other servers may be in, beside the internet.
     pub allowed_address_ranges: Vec<Network>,
     /// A PEM file of certificate authorities that are trusted beside those of the machine.
@@ -89,6 +93,25 @@ static PUBLIC_ROOMS: Setting<bool> = Setting {
     read: |value| value.switch(),
 };
 
+static FIRST_RETRY: Setting<Duration> = Setting {
+    key: "first_retry",
+    about: "After which time a server that does not answer is sent to again. The pause is doubled with each failure, and is over \
+            soon when the server shows by a request of its own that it lives. Kept over restarts.",
+    allowed: "a duration from 1s to 1d, in s, m, h or d",
+    presence: Presence::Default("\"1m\""),
+    secret: false,
+    read: |value| value.duration_in(1..=86_400),
+};
+
+static LONGEST_RETRY: Setting<Duration> = Setting {
+    key: "longest_retry",
+    about: "The longest of these pauses.",
+    allowed: "a duration from 1s to 30d, in s, m, h or d",
+    presence: Presence::Default("\"6h\""),
+    secret: false,
+    read: |value| value.duration_in(1..=30 * 86_400),
+};
+
 static ALLOWED_ADDRESS_RANGES: Setting<Vec<Network>> = Setting {
     key: "allowed_address_ranges",
     about: "Networks in which other servers may be, beside the internet. Without this, this server connects to no loopback, \
@@ -118,6 +141,8 @@ pub(super) static SECTION: Section = Section {
         &DENIED_SERVERS,
         &TRUSTED_NOTARIES,
         &PUBLIC_ROOMS,
+        &FIRST_RETRY,
+        &LONGEST_RETRY,
         &ALLOWED_ADDRESS_RANGES,
         &CERTIFICATE_AUTHORITIES,
     ],
@@ -131,6 +156,8 @@ impl Federation {
             denied_servers: reader.get(&DENIED_SERVERS)?,
             trusted_notaries: reader.get(&TRUSTED_NOTARIES)?,
             public_rooms: reader.get(&PUBLIC_ROOMS)?,
+            first_retry: reader.get(&FIRST_RETRY)?,
+            longest_retry: reader.get(&LONGEST_RETRY)?,
             allowed_address_ranges: reader.get(&ALLOWED_ADDRESS_RANGES)?,
             certificate_authorities: reader.find(&CERTIFICATE_AUTHORITIES)?,
         })

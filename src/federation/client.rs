@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -105,6 +105,13 @@ struct Inner {
     clock: Clock,
 }
 
+/// A request, as it will be signed.
+struct Written<'a> {
+    method: Method,
+    target: &'a str,
+    body: Bytes,
+}
+
 impl Client {
     pub(super) fn new(identity: Identity, servers: Servers, transport: Arc<dyn Transport>, clock: Clock) -> Self {
         Self(Arc::new(Inner { identity, servers, transport, clock }))
@@ -131,20 +138,46 @@ impl Client {
             request.try_into_http_request_inner("", ()).map_err(|error| unwritable(&error))?.into_parts();
         let body = body.try_into_buf::<Vec<u8>>().map_err(|error| unwritable(&error.into()))?;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let signed = Signed { method: parts.method.as_str(), target, body: &body };
-        let key = &self.0.identity.active;
-        let authorization = R::Authentication::SIGNED.then(|| signed.header(key, destination)).transpose();
+        let written = Written { method: parts.method, target, body: body.into() };
+        let reply = self.reply(destination, written, R::Authentication::SIGNED, bounds).await?;
+        read::<R::IncomingResponse>(destination, reply)
+    }
+
+    /// Sends a signed `PUT` whose body is JSON already to this path, and hands out the answer's body as it is.
+    ///
+    /// # Errors
+    /// See [`Client::request`].
+    pub async fn put(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        body: Vec<u8>,
+        bounds: Bounds,
+    ) -> Result<Bytes, ClientError> {
+        let written = Written { method: Method::PUT, target, body: body.into() };
+        let reply = self.reply(destination, written, true, bounds).await?;
+        if reply.status.is_success() { Ok(reply.body) } else { Err(refused(destination, &reply)) }
+    }
+
+    async fn reply(
+        &self,
+        destination: &ServerName,
+        Written { method, target, body }: Written<'_>,
+        is_signed: bool,
+        bounds: Bounds,
+    ) -> Result<Reply, ClientError> {
+        let signed = Signed { method: method.as_str(), target, body: &body };
+        let authorization = is_signed.then(|| signed.header(&self.0.identity.active, destination)).transpose();
         let outbound = Outbound {
             destination: destination.to_owned(),
-            authorization: authorization.map_err(|error| unwritable(&error))?,
+            authorization: authorization.map_err(|error| ClientError::Request(error.to_string()))?,
             target: target.to_owned(),
-            method: parts.method,
-            body: Bytes::from(body),
+            method,
+            body,
             deadline: self.0.clock.instant() + bounds.within,
             most_bytes: bounds.most_bytes,
         };
-        let reply = self.send(outbound).await?;
-        read::<R::IncomingResponse>(destination, reply)
+        self.send(outbound).await
     }
 
     async fn send(&self, outbound: Outbound) -> Result<Reply, ClientError> {
@@ -185,7 +218,7 @@ fn refused(server: &ServerName, reply: &Reply) -> ClientError {
     ClientError::Refused { server: server.to_owned(), status: reply.status, code, message }
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(LONGEST_MESSAGE).filter(|character| !character.is_control()).collect()
 }
 

@@ -24,5 +24,8 @@ fn stored_bytes_do_not_change() {
         next_try: 1_800_000_000_000,
     };
     golden.row(&STAGED, (RoomNo(1), Position(2), 3), staged);
+    let failing =
+        DestinationRow { failing_since: 1_800_000_000_000, tries: 3, next_try: 1_800_000_060_000, resume: Position(9) };
+    golden.row(&DESTINATION, ("c.d".to_owned(),), failing);
     golden.check(KEYSPACES);
 }

@@ -97,6 +97,7 @@ impl Federation {
                 continue;
             };
             if request.is_signed(header, own, key)? {
+                self.requested_by(&origin);
                 return Ok(Origin(origin));
             }
             reason = Some(AuthError::WrongSignature);

@@ -22,6 +22,14 @@ pub(super) const SERVER_KEY: Keyspace<(String, String), KeyRow> = Keyspace::new(
 pub(super) const KEY_DOCUMENT: Keyspace<(String,), DocumentRow> =
     Keyspace::new(Family::Hot, 0xA1, "key_document", "server → its last key document, when it came; fetch, lazily");
 
+/// Other servers that do not answer, or have not got yet what they missed.
+pub(super) const DESTINATION: Keyspace<(String,), DestinationRow> = Keyspace::new(
+    Family::Hot,
+    0xA8,
+    "destination",
+    "server → failing since, tries, next try, from where on it has missed events; it fails, and is gone once it has all",
+);
+
 /// What transactions of other servers were answered, for when they ask again.
 pub(super) const FED_TXN: Keyspace<(String, String), TxnRow> = Keyspace::new(
     Family::Inbox,
@@ -42,7 +50,7 @@ pub(super) const STAGED: Keyspace<(RoomNo, Position, u32), StagedRow> = Keyspace
 
 /// All keyspaces of this module, for the catalogue and the golden bytes.
 pub const KEYSPACES: &[KeyspaceInfo] =
-    &[SERVER_KEY.info(), KEY_DOCUMENT.info(), FED_TXN.info(), FED_TXN_AT.info(), STAGED.info()];
+    &[SERVER_KEY.info(), KEY_DOCUMENT.info(), FED_TXN.info(), FED_TXN_AT.info(), STAGED.info(), DESTINATION.info()];
 
 /// A key of another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +69,20 @@ pub(super) struct DocumentRow {
     pub(super) fetched_at: UnixMillis,
 }
 
+/// A server that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DestinationRow {
+    /// Since when.
+    pub(super) failing_since: UnixMillis,
+    /// How often in a row it was tried.
+    pub(super) tries: u32,
+    /// When it is tried next.
+    pub(super) next_try: UnixMillis,
+    /// It has missed events of this commit or later.
+    pub(super) resume: Position,
+}
+
+impl Record for DestinationRow {}
 /// What a transaction was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TxnRow {

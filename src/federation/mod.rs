@@ -5,6 +5,7 @@
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
 //! - [`client`]: typed, signed, bounded requests; [`queries`]: what they ask for our users; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
 //!   [`Keys::verify`]: whether events are really from the servers that they name; [`fetch`]: fetching events
+//! - [`sender`]: sending them what they must hear of
 
 pub mod addresses;
 pub mod client;
@@ -20,6 +21,7 @@ mod key_fetch;
 pub mod key_ring;
 mod keys;
 mod queries;
+pub mod sender;
 pub mod servers;
 pub mod transport;
 mod verify;
@@ -28,7 +30,8 @@ pub mod x_matrix;
 
 use std::{fmt, sync::Arc};
 
-use ruma::OwnedServerName;
+use parking_lot::RwLock;
+use ruma::{OwnedServerName, ServerName};
 
 use self::key_fetch::Fetcher;
 pub use self::{
@@ -40,6 +43,7 @@ pub use self::{
     key_ring::Keys,
     keys::KEYSPACES,
     queries::{PublicRooms, PublicRoomsQuery},
+    sender::Sender,
     servers::Servers,
     transport::Transport,
     x_matrix::Signed,
@@ -68,7 +72,11 @@ struct Inner {
     keys: Keys,
     fetch: Fetch,
     clock: Clock,
+    listeners: RwLock<Vec<Listener>>,
 }
+
+/// Told of each server that signs a request to us.
+type Listener = Box<dyn Fn(&ServerName) + Send + Sync>;
 
 impl Federation {
     /// Other servers, as `transport` reaches them.
@@ -86,12 +94,23 @@ impl Federation {
         let own = (identity, servers.own.clone());
         let keys = Keys::new(own, notaries, (store.clone(), clock.clone()), fetcher);
         let fetch = Fetch::new(client.clone(), keys.clone());
-        Self(Arc::new(Inner { servers, client, keys, fetch, clock: clock.clone() }))
+        Self(Arc::new(Inner { servers, client, keys, fetch, clock: clock.clone(), listeners: RwLock::default() }))
     }
 
     /// With whom this server talks.
     pub fn servers(&self) -> &Servers {
         &self.0.servers
+    }
+
+    /// Calls `listener` with each server whose signed request comes in, from now on. Must be quick.
+    pub fn on_request(&self, listener: impl Fn(&ServerName) + Send + Sync + 'static) {
+        self.0.listeners.write().push(Box::new(listener));
+    }
+
+    fn requested_by(&self, server: &ServerName) {
+        for listener in self.0.listeners.read().iter() {
+            listener(server);
+        }
     }
 
     /// Requests to other servers.

@@ -1,22 +1,28 @@
 //! Followers: whatever must react to every change, at its own pace. A follower reads the log from its own durable cursor;
 //! after a crash it repeats some work and loses none.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use thiserror::Error;
 
 use super::{
     keys::CURSOR,
-    log::{self, Entry},
+    log::{self, Entry, Ring},
     maintenance::log_begins_after,
     rows::Cursor,
 };
-use crate::store::{Batch, CommitError, Position, ReadError, Store, View};
+use crate::{
+    base::clock::Clock,
+    store::{Batch, CommitError, Position, ReadError, Store, View},
+};
 
 /// The only shard today. The key has room for more.
 const SHARD: u32 = 0;
 /// Rows of the log that a follower is handed at once.
 const STEP: usize = 500;
+
+/// How often [`run`] keeps the cursor.
+pub const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Something that follows the log.
 pub trait Follower: Send + Sync {
@@ -36,6 +42,12 @@ pub trait Follower: Send + Sync {
     /// # Errors
     /// The same rows come again later.
     fn follow(&self, rows: &[(Position, Entry)]) -> impl Future<Output = Result<(), FollowError>> + Send;
+
+    /// Up to where all is done for good, once the rows through `through` have been handed over: there the cursor may stand.
+    /// A follower whose work goes on behind [`Follower::follow`] says less.
+    fn settled(&self, through: Position) -> Position {
+        through
+    }
 }
 
 /// A follower could not go on.
@@ -112,6 +124,79 @@ pub async fn step(store: &Store, follower: &impl Follower) -> Result<bool, Follo
     // Losing it is only repeated work.
     store.commit_lazy(batch).await?;
     Ok(more)
+}
+
+/// Runs a follower for ever, off the resident part of the log where that reaches back far enough. Its cursor is kept every
+/// [`KEEP_EVERY`]; what was followed since is followed again after a crash.
+///
+/// # Errors
+/// When somebody else moves the cursor, or the store is closed. What else fails is tried again.
+pub async fn run(store: &Store, ring: &Ring, clock: &Clock, follower: &impl Follower) -> Result<(), FollowError> {
+    let mut kept = begin(store, follower).await?;
+    let (mut read, mut keep_at) = (kept.position, clock.instant() + KEEP_EVERY);
+    loop {
+        let rows = next(store, ring, read).await?;
+        match rows.last() {
+            Some((last, _)) => {
+                follower.follow(&rows).await?;
+                read = *last;
+            }
+            None => tokio::select! {
+                () = ring.news_after(read) => {}
+                () = tokio::time::sleep_until(keep_at), if read != kept.position => {}
+            },
+        }
+        if clock.instant() >= keep_at {
+            kept = keep(store, follower, kept, read).await?;
+            keep_at = clock.instant() + KEEP_EVERY;
+        }
+    }
+}
+
+/// Keeps how far a follower has come whose runner has ended after `read`.
+///
+/// # Errors
+/// When the store fails, or the cursor has been moved by somebody else meanwhile.
+pub async fn end(store: &Store, follower: &impl Follower, read: Position) -> Result<(), FollowError> {
+    let name = follower.name();
+    if let Some(kept) = store.read(move |view| cursor(view, name)).await? {
+        keep(store, follower, kept, read).await?;
+    }
+    Ok(())
+}
+
+async fn keep(store: &Store, follower: &impl Follower, kept: Cursor, read: Position) -> Result<Cursor, FollowError> {
+    let settled = follower.settled(read).max(kept.position);
+    if settled == kept.position {
+        return Ok(kept);
+    }
+    let mut batch = Batch::new();
+    let moved = move_cursor(&mut batch, follower.name(), Some(kept), settled);
+    store.commit_lazy(batch).await?;
+    Ok(moved)
+}
+
+/// The cursor of a follower, after its bootstrap if that is due.
+async fn begin(store: &Store, follower: &impl Follower) -> Result<Cursor, FollowError> {
+    let name = follower.name();
+    let (at, begins, horizon) = store
+        .read(move |view| Ok::<_, ReadError>((cursor(view, name)?, log_begins_after(view)?, view.horizon())))
+        .await?;
+    if let Some(at) = at.filter(|at| at.position >= begins) {
+        return Ok(at);
+    }
+    follower.bootstrap(horizon).await?;
+    let mut batch = Batch::new();
+    let moved = move_cursor(&mut batch, name, at, horizon);
+    store.commit(batch).await?;
+    Ok(moved)
+}
+
+async fn next(store: &Store, ring: &Ring, after: Position) -> Result<Vec<(Position, Entry)>, ReadError> {
+    match ring.next(after, STEP) {
+        Some(rows) => Ok(rows),
+        None => store.read(move |view| whole_commits(view, after)).await.map(|(rows, _)| rows),
+    }
 }
 
 /// The next rows behind a position, and whether there are more. A cursor stands between commits, so one that is cut off by

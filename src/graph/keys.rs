@@ -93,9 +93,10 @@ pub const ROOM_SERVER: Keyspace<(RoomNo, String), RoomServer> = Keyspace::new(
     "room_server",
     "room, server → joined users, joined, left; a user joins or leaves",
 );
-/// Rooms of a server.
+/// Rooms of a server, also those that it has left: a server that could not be reached when its last user was removed is told
+/// later.
 pub const SERVER_ROOM: Keyspace<(String, RoomNo), ()> =
-    Keyspace::new(Family::Index, 0x07, "server_room", "server, room; while a user of the server is joined");
+    Keyspace::new(Family::Index, 0x07, "server_room", "server, room; the server's first user joins");
 /// Relations of an event, by type (hashed) and in the order of arrival.
 pub const RELATION: Keyspace<(RoomNo, Seq, [u8; 8], Tie), Seq> = Keyspace::new(
     Family::Index,

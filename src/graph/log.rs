@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::RwLock;
 use ruma::{OwnedUserId, UserId};
+use tokio::sync::watch;
 
 use super::{
     bytes::{finish, first_version, put_str, take_str, take_u8, take_u64},
@@ -220,6 +221,8 @@ pub struct Ring {
     /// Every row behind this position is in `rows`.
     complete_after: AtomicU64,
     capacity: usize,
+    /// The last position that was published.
+    reached: watch::Sender<Position>,
 }
 
 impl Ring {
@@ -228,7 +231,12 @@ impl Ring {
 
     /// A ring that fills from now on with what `store` commits.
     pub fn following(store: &Store, capacity: usize) -> Arc<Self> {
-        let ring = Arc::new(Self { rows: RwLock::default(), complete_after: AtomicU64::new(u64::MAX), capacity });
+        let ring = Arc::new(Self {
+            rows: RwLock::default(),
+            complete_after: AtomicU64::new(u64::MAX),
+            capacity,
+            reached: watch::Sender::new(Position::ZERO),
+        });
         let listener = Arc::clone(&ring);
         store.on_published(move |published| listener.push(published));
         // The horizon after the listener is there: between the two a row may come in twice nowhere, and be missed nowhere.
@@ -247,6 +255,16 @@ impl Ring {
             let Some((dropped, _)) = rows.pop_front() else { break };
             self.complete_after.fetch_max(dropped.0, Ordering::AcqRel);
         }
+        drop(rows);
+        if !published.touches.is_empty() {
+            self.reached.send_replace(published.position);
+        }
+    }
+
+    /// Waits until something behind `position` is published; not for what was there before this ring.
+    pub async fn news_after(&self, position: Position) {
+        // An error would mean that the sender is gone, and this ring holds it.
+        let _ = self.reached.subscribe().wait_for(|reached| *reached > position).await;
     }
 
     /// All rows behind `position` that were published so far; `None` when the ring does not reach back so far, and the
@@ -258,6 +276,17 @@ impl Ring {
         }
         let start = rows.partition_point(|(at, _)| *at <= position);
         Some(rows.range(start..).cloned().collect())
+    }
+
+    /// Whole commits behind `position`, of about `limit` rows; `None` as for [`Ring::since`].
+    pub fn next(&self, position: Position, limit: usize) -> Option<Vec<(Position, Entry)>> {
+        let rows = self.rows.read();
+        if position.0 < self.complete_after.load(Ordering::Acquire) {
+            return None;
+        }
+        let start = rows.partition_point(|(at, _)| *at <= position);
+        let last = rows.range(start..).take(limit).next_back().map(|(at, _)| *at);
+        Some(rows.range(start..).take_while(|(at, _)| Some(*at) <= last).cloned().collect())
     }
 }
 
@@ -296,6 +325,13 @@ mod tests {
         assert_eq!(streams(ring.since(Position::ZERO).unwrap()), [Stream::Device, Stream::Token, Stream::Receipt]);
         assert_eq!(streams(ring.since(first).unwrap()), [Stream::Receipt]);
         assert!(ring.since(second).unwrap().is_empty());
+        assert_eq!(
+            streams(ring.next(Position::ZERO, 1).unwrap()),
+            [Stream::Device, Stream::Token],
+            "commits are whole"
+        );
+        assert_eq!(streams(ring.next(Position::ZERO, 3).unwrap()).len(), 3);
+        ring.news_after(first).await;
         let stored = store.read_blocking(|view| page(view, first, 10)).unwrap();
         assert_eq!(stored.rows.into_iter().map(|row| row.1.stream).collect::<Vec<_>>(), [Stream::Receipt]);
 

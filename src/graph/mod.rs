@@ -29,7 +29,7 @@ pub use self::{
     log::{Delivery, Touch},
     maintenance::MaintenanceError,
     proposal::{CreateError, Created, Needs, Placed, Proposal, Receipt, Rider, SendError, Verdict},
-    read::{Changed, Direction, Event, MemberPage, Place, Reader},
+    read::{Changed, Direction, Event, MemberPage, Place, Reader, ServerPage},
     rows::{EventAt, Gap, Logged, Member, RoomServer, StateKey, UserRoom},
     types::{Arrival, Membership, RoomNo, Root, Seq, Slot, Status, Tie},
     write::forget,

@@ -84,7 +84,8 @@ impl Thread {
         root.map(Self::Root)
     }
 
-    fn key(&self) -> &str {
+    /// Its `thread_id`; empty for none.
+    pub fn key(&self) -> &str {
         match self {
             Self::Unthreaded => "",
             Self::Main => "main",
@@ -213,6 +214,15 @@ pub fn since(
 ) -> Result<Vec<Vec<Receipt>>, ReadError> {
     let span = |room: &RoomNo| RECEIPT_LOG.span(&(*room,)).after(&(*room, after)).through(&(*room, through));
     let pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), usize::MAX)?;
+    found(view, &pages, |receipt| receipt.is_for(reader))
+}
+
+/// The receipts that rows of the log name, of which `wanted` says that they are wanted.
+fn found(
+    view: &View<'_>,
+    pages: &[Page<LogKey, ()>],
+    wanted: impl Fn(&Receipt) -> bool,
+) -> Result<Vec<Vec<Receipt>>, ReadError> {
     let keys = |page: &Page<LogKey, ()>| -> Vec<ReceiptKey> {
         page.rows
             .iter()
@@ -223,9 +233,23 @@ pub fn since(
     let mut found = view.multi_get(&RECEIPT, keys.iter().flatten().cloned())?.into_iter();
     let of_room = |keys: Vec<ReceiptKey>| {
         let receipts = keys.into_iter().zip(found.by_ref()).filter_map(|(key, row)| receipt((key, row?)));
-        receipts.filter(|receipt| receipt.is_for(reader)).collect()
+        receipts.filter(&wanted).collect()
     };
     Ok(keys.into_iter().map(of_room).collect())
+}
+
+/// The receipts of each of these rooms that everybody in it learns of and that moved at this commit or later, in their order
+/// and in that of arrival, up to `limit` of a room: two waves.
+pub fn public_since(
+    view: &View<'_>,
+    rooms: &[(RoomNo, Position)],
+    limit: usize,
+) -> Result<Vec<Vec<Receipt>>, ReadError> {
+    let span = |(room, since): &(RoomNo, Position)| {
+        RECEIPT_LOG.span(&(*room,)).after(&(*room, Position(since.0.saturating_sub(1))))
+    };
+    let pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), limit)?;
+    found(view, &pages, |receipt| receipt.kind == ReceiptType::Read)
 }
 
 type ReceiptKey = (RoomNo, String, u8, String);

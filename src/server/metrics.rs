@@ -6,6 +6,7 @@ use ::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     app::App,
+    federation::sender::Numbers,
     http::{Outgoing, RateClass, RateLimits, RawRequest, Refusal, Routes, Site},
 };
 
@@ -46,5 +47,18 @@ fn sample(app: &App) {
     let (lanes, waiting) = app.graph.lane_depth();
     set("myelin_room_lanes", "Rooms in which something is being sent", size(lanes));
     set("myelin_room_lanes_waiting", "What waits to be sent in them", size(waiting));
+    sample_sender(&app.sender.numbers(), set);
     set("myelin_graph_cache_bytes", "Memory of the cache of events and states", app.graph.cache_bytes());
+}
+
+fn sample_sender(sender: &Numbers, set: impl Fn(&str, &str, u64)) {
+    let size = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    set("myelin_federation_failing_servers", "Other servers that do not answer", size(sender.failing));
+    set("myelin_federation_active_servers", "Other servers that are being sent something", size(sender.active));
+    set("myelin_federation_waiting_events", "Events that wait to be sent, for each server", size(sender.waiting));
+    set("myelin_federation_on_the_way", "Transactions that are not answered yet", size(sender.on_the_way));
+    set("myelin_federation_arrived", "Transactions that arrived since the start", sender.arrived);
+    set("myelin_federation_failed", "Transactions that did not arrive since the start", sender.failed);
+    set("myelin_federation_sent_events", "Events in transactions that arrived since the start", sender.events);
+    set("myelin_federation_lag", "Positions between the end of the log and what was put into queues", sender.behind);
 }

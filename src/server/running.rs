@@ -9,7 +9,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
-    federation::{self, Federation, Identity, Inbox, Servers, Transport},
+    federation::{self, Federation, Identity, Inbox, Sender, Servers, Transport, sender::Retries},
     flows::{guest_access, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
@@ -99,6 +99,7 @@ impl Server {
         if !drained(|| app.graph.lane_depth() == (0, 0)).await {
             tracing::warn!("some events were still waiting to be written; they were not acknowledged");
         }
+        app.sender.stop().await;
         app.store.close();
     }
 }
@@ -126,6 +127,8 @@ fn wire(parts: Parts) -> App {
     let federation = Federation::new(federation_options(&config), identity, transport, &store, (&clock, &tasks));
     let typing = Typing::new(clock.clone());
     let inbox = Inbox::new((&store, &graph, &typing), &federation, (&clock, &tasks, &shutdown));
+    let retries = Retries { first: config.federation.first_retry, longest: config.federation.longest_retry };
+    let sender = Sender::new((&federation, &graph, &typing), retries, &store, (&clock, &random, &tasks));
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
     let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
@@ -143,11 +146,15 @@ fn wire(parts: Parts) -> App {
         typing,
         federation,
         inbox,
+        sender,
         sync,
     })
 }
 
 fn start_tasks(app: &App) {
+    if app.config.federation.enabled {
+        app.sender.start();
+    }
     let (users, typing) = (app.users.clone(), app.typing.clone());
     app.tasks.spawn_forever("housekeeping of accounts", move || {
         let users = users.clone();

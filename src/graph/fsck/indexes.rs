@@ -125,7 +125,7 @@ fn check_servers(
         let users = joined.remove(&server).unwrap_or_default();
         let is_listed = view.has(&SERVER_ROOM, &(&*server, room))?;
         let is_in = users > 0;
-        if row.joined_users != users || is_listed != is_in || (row.left == RoomServer::STILL) != is_in {
+        if row.joined_users != users || !is_listed || (row.left == RoomServer::STILL) != is_in {
             problem(format!("the rows of server {server} are not what its {users} joined users make them"));
         }
         Ok(())

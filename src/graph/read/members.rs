@@ -9,7 +9,7 @@ use crate::{
         rows::{Member, RoomServer, UserRoom},
         types::{Membership, RoomNo},
     },
-    store::{ReadError, View},
+    store::{Page, Position, ReadError, View},
 };
 
 /// Some members of a room, in the order of their ids.
@@ -18,6 +18,15 @@ pub struct MemberPage {
     /// Id (or, for an id that is no valid key, its hash) and standing.
     pub members: Vec<(String, Member)>,
     /// Where the next page begins: behind this id. `None` when there is none.
+    pub next: Option<String>,
+}
+
+/// Some servers of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPage {
+    /// Name (or, for a name that is no valid key, its hash) and part in the room.
+    pub servers: Vec<(String, RoomServer)>,
+    /// Where the next page begins: behind this name. `None` when there is none.
     pub next: Option<String>,
 }
 
@@ -130,9 +139,64 @@ impl Reader {
         Ok(row.is_some_and(|row| row.joined_users > 0))
     }
 
-    /// All rooms in which a server takes part.
-    pub fn server_rooms(&self, view: &View<'_>, server: &str) -> Result<Vec<RoomNo>, ReadError> {
-        let page = view.scan(&SERVER_ROOM.span(&(&*bounded(server),)), usize::MAX)?;
-        Ok(page.rows.into_iter().map(|((_, room), ())| room).collect())
+    /// The servers to which events of a room go that arrived at `from` or later: all that are in it, and those that left
+    /// since. Up to `limit` behind the name `after`, in the order of their names.
+    pub fn servers_in(
+        &self,
+        view: &View<'_>,
+        room: RoomNo,
+        from: Position,
+        (after, limit): (Option<&str>, usize),
+    ) -> Result<ServerPage, ReadError> {
+        let (mut servers, mut after) = (Vec::new(), after.map(str::to_owned));
+        loop {
+            let mut span = ROOM_SERVER.span(&(room,));
+            if let Some(after) = &after {
+                span = span.after(&(room, after.as_str()));
+            }
+            let page = view.scan(&span, PAGE.min(limit.max(64)))?;
+            let mut rows = page.rows.into_iter();
+            for ((_, server), row) in rows.by_ref() {
+                if servers.len() >= limit {
+                    return Ok(ServerPage { servers, next: after });
+                }
+                after = Some(server.clone());
+                if row.left >= from {
+                    servers.push((server, row));
+                }
+            }
+            if !page.more {
+                return Ok(ServerPage { servers, next: None });
+            }
+        }
+    }
+
+    /// Up to `limit` servers, each with a room in which it is or was, behind `after`. A server comes again for each room.
+    pub fn all_servers(
+        &self,
+        view: &View<'_>,
+        after: Option<&(String, RoomNo)>,
+        limit: usize,
+    ) -> Result<Page<String, RoomNo>, ReadError> {
+        let whole = SERVER_ROOM.span(&());
+        let span = after.map_or(whole.clone(), |(server, room)| whole.after(&(server.as_str(), *room)));
+        let page = view.scan(&span, limit)?;
+        Ok(Page { rows: page.rows.into_iter().map(|(key, ())| key).collect(), more: page.more })
+    }
+
+    /// Up to `limit` rooms in which a server is or was, behind `after`, and its part in each.
+    pub fn server_rooms(
+        &self,
+        view: &View<'_>,
+        server: &ServerName,
+        (after, limit): (Option<RoomNo>, usize),
+    ) -> Result<Page<RoomNo, RoomServer>, ReadError> {
+        let server = bounded(server.as_str());
+        let whole = SERVER_ROOM.span(&(&*server,));
+        let page = view.scan(&after.map_or(whole.clone(), |after| whole.after(&(&*server, after))), limit)?;
+        let rooms: Vec<RoomNo> = page.rows.into_iter().map(|((_, room), ())| room).collect();
+        let rows = view.multi_get(&ROOM_SERVER, rooms.iter().map(|room| (*room, &*server)))?;
+        let rows = rooms.into_iter().zip(rows).filter_map(|(room, row)| Some((room, row?))).collect();
+        Ok(Page { rows, more: page.more })
     }
 }

@@ -15,7 +15,7 @@ use ruma::RoomId;
 pub(super) use self::state::StoredNodes;
 pub use self::{
     events::Event,
-    members::MemberPage,
+    members::{MemberPage, ServerPage},
     order::{Direction, Place},
     state::Changed,
 };

@@ -171,10 +171,8 @@ impl Indexes {
 fn write_server(room: crate::graph::RoomNo, server: String, row: &ServerDraft, batch: &mut Batch) {
     let was_in = row.stored.is_some_and(|stored| stored.joined_users > 0);
     let (joined_users, stored) = (row.joined_users, row.stored);
-    if joined_users > 0 && !was_in {
+    if stored.is_none() {
         batch.put(&SERVER_ROOM, &(&*server, room), &());
-    } else if joined_users == 0 && was_in {
-        batch.delete(&SERVER_ROOM, &(&*server, room));
     }
     batch.put_at(&ROOM_SERVER, move |position| {
         let joined = stored.filter(|_| was_in).map_or(position, |stored| stored.joined);

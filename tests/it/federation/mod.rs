@@ -8,4 +8,5 @@ mod queries;
 mod reads;
 mod receiving;
 mod rotation;
+mod sender;
 mod servers;

@@ -8,7 +8,7 @@ use myelin::{
         memory::Memory,
     },
 };
-use ruma::RoomVersionId;
+use ruma::{RoomVersionId, server_name};
 
 use super::rig::{ALICE, BOB, CAROL, Rig, member, message};
 
@@ -61,8 +61,8 @@ async fn survives(commits: usize, fault: Fault) -> bool {
         assert!(event.is_accepted());
     }
     // And on from there.
-    let rooms = rig.read(|view| rig.graph.reader().server_rooms(view, "here"));
-    for no in rooms {
+    let rooms = rig.read(|view| rig.graph.reader().server_rooms(view, server_name!("here"), (None, 10)));
+    for (no, _) in rooms.rows {
         rig.send(no, member(DAVE, DAVE, "join")).await.unwrap();
     }
     assert!(!is_over || acknowledged.len() == 26);

@@ -77,14 +77,14 @@ impl TestServer {
         config.rate_limits.enabled &= toml.contains("[rate_limits]");
         (config.passwords.memory_kib, config.passwords.iterations) = (8, 1);
         adjust(&mut config);
-        Self::over(Memory::new(), Arc::new(config), 1, network)
+        Self::over(Memory::new(), Arc::new(config), (Clock::starting_at(START), 1), network)
     }
 
-    fn over(disk: Memory, config: Arc<Config>, seed: u64, network: Option<Network>) -> Self {
+    fn over(disk: Memory, config: Arc<Config>, (clock, seed): (Clock, u64), network: Option<Network>) -> Self {
         let name = &config.server.name;
         let secret = blake3::hash(name.as_bytes());
         let key = SigningKey::from_seed(secret.as_bytes(), "a_test", name).unwrap();
-        let (clock, random) = (Clock::starting_at(START), Random::seeded(seed));
+        let random = Random::seeded(seed);
         let transport: Arc<dyn Transport> = match &network {
             Some(network) => Arc::new(network.clone()),
             None => Arc::new(myelin::server::internet(&config, &clock, &random).unwrap()),
@@ -114,7 +114,8 @@ impl TestServer {
     /// The same data in a new process, without anything that the old one did at its end.
     pub fn crash(self) -> Self {
         self.server.app().shutdown.trigger();
-        Self::over(self.disk.clone(), Arc::clone(&self.config), self.seed + 1, self.network.clone())
+        let life = (self.app().clock.clone(), self.seed + 1);
+        Self::over(self.disk.clone(), Arc::clone(&self.config), life, self.network.clone())
     }
 
     /// After `good` more writes the disk fails like this, and takes no more.

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use super::{Answer, Request, TestServer};
 
 /// What a peer of a test answers.
-type Script = Arc<dyn Fn(&Outbound) -> Result<Reply, TransportError> + Send + Sync>;
+type Script = Arc<dyn Fn(Outbound) -> BoxFuture<'static, Result<Reply, TransportError>> + Send + Sync>;
 
 /// A network. Cheap to clone. Hosts that nobody made are unknown, but for those in `.silent`, which never answer.
 #[derive(Clone, Default)]
@@ -51,7 +51,16 @@ impl Network {
         name: &str,
         script: impl Fn(&Outbound) -> Result<Reply, TransportError> + Send + Sync + 'static,
     ) {
-        self.0.lock().unwrap().scripts.insert(name.try_into().unwrap(), Arc::new(script));
+        self.answer(name, move |request| std::future::ready(script(&request)));
+    }
+
+    /// A peer that takes its time.
+    pub fn answer<F>(&self, name: &str, script: impl Fn(Outbound) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<Reply, TransportError>> + Send + 'static,
+    {
+        let script: Script = Arc::new(move |request| script(request).boxed());
+        self.0.lock().unwrap().scripts.insert(name.try_into().unwrap(), script);
     }
 
     /// What was sent since the last call: `a.b GET /…`, in order.
@@ -81,7 +90,7 @@ impl Transport for Network {
         };
         async move {
             match (site, script) {
-                (_, Some(script)) => script(&request),
+                (_, Some(script)) => script(request).await,
                 (Some(site), None) => Ok(dispatch(&site, request).await),
                 (None, None) if request.destination.host().ends_with(".silent") => std::future::pending().await,
                 (None, None) => {

@@ -1,0 +1,118 @@
+//! Ephemeral news: who types, who has read.
+
+use myelin::ephemeral::typing;
+use serde_json::{Value, json};
+
+use super::{
+    SECOND,
+    receiver::{House, Mode},
+    settle,
+};
+
+async fn types(house: &House, typing: bool) {
+    let path = format!("/v3/rooms/{}/typing/@alice:here.org", house.room_id);
+    let body = json!({"typing": typing, "timeout": 60_000});
+    house.server.put(&path).by(&house.alice).json(&body).send().await.ok();
+}
+
+fn typing_message(house: &House, typing: bool) -> Value {
+    json!({"edu_type": "m.typing", "content": {
+        "room_id": house.room_id, "user_id": "@alice:here.org", "typing": typing,
+    }})
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_is_told_repeated_and_ended() {
+    let mut house = House::with(&["there"]).await;
+    let outside = house.open("outside");
+    types(&house, true).await;
+    settle().await;
+    let there = house.receiver("there");
+    assert_eq!(there.news(), [typing_message(&house, true)]);
+    tokio::time::sleep(35 * SECOND).await;
+    assert_eq!(there.news(), [typing_message(&house, true)], "others forget it after a while");
+    types(&house, false).await;
+    settle().await;
+    assert_eq!(there.news(), [typing_message(&house, false)]);
+    types(&house, true).await;
+    tokio::time::sleep(typing::LONGEST).await;
+    let news = there.news();
+    assert_eq!(news.last(), Some(&typing_message(&house, false)), "also when the client says nothing more");
+    assert_eq!(outside.tried(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_of_others_is_not_sent_on() {
+    let house = House::with(&["there", "third"]).await;
+    house.server.app().typing.start(house.room, ruma::user_id!("@user:there"), 10 * SECOND);
+    settle().await;
+    assert_eq!((house.receiver("there").tried(), house.receiver("third").tried()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_is_not_kept_for_who_does_not_answer() {
+    let house = House::configured("[federation]\nfirst_retry = \"10s\"", &["there"]).await;
+    house.receiver("there").set(Mode::Status(500));
+    let last = house.say("hello").await;
+    settle().await;
+    types(&house, true).await;
+    settle().await;
+    types(&house, false).await;
+    house.receiver("there").set(Mode::Take);
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!((house.receiver("there").event_ids(), house.receiver("there").news().len()), (vec![last], 0));
+}
+
+async fn reads(house: &House, kind: &str, event: &str, thread: Option<&str>) {
+    let path = format!("/v3/rooms/{}/receipt/{kind}/{event}", house.room_id);
+    let body = thread.map_or(json!({}), |thread| json!({"thread_id": thread}));
+    house.server.post(&path).by(&house.alice).json(&body).send().await.ok();
+}
+
+fn receipts(house: &House, news: &[Value]) -> Vec<(String, Option<String>)> {
+    let receipts = news.iter().filter(|one| one["edu_type"] == "m.receipt");
+    let of = |one: &Value| {
+        let user = &one["content"][&house.room_id]["m.read"]["@alice:here.org"];
+        assert!(user["data"]["ts"].is_u64(), "{one}");
+        let thread = user["data"]["thread_id"].as_str().map(str::to_owned);
+        (user["event_ids"][0].as_str().unwrap().to_owned(), thread)
+    };
+    receipts.map(of).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn public_receipts_are_told_with_their_thread() {
+    let mut house = House::with(&["there"]).await;
+    let outside = house.open("outside");
+    let ids = house.say_all(1..=3).await;
+    settle().await;
+    let there = house.receiver("there");
+    reads(&house, "m.read.private", &ids[2], None).await;
+    settle().await;
+    assert_eq!(there.news(), [Value::Null; 0], "what is private stays here");
+    reads(&house, "m.read", &ids[0], None).await;
+    settle().await;
+    assert_eq!(receipts(&house, &there.news()), [(ids[0].clone(), None)]);
+    reads(&house, "m.read", &ids[1], Some("main")).await;
+    settle().await;
+    assert_eq!(receipts(&house, &there.news()), [(ids[1].clone(), Some("main".to_owned()))]);
+    assert_eq!(outside.tried(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn receipts_that_wait_become_one_and_outlive_an_absence() {
+    let house = House::configured("[federation]\nfirst_retry = \"10s\"", &["there"]).await;
+    let ids = house.say_all(1..=5).await;
+    settle().await;
+    let there = house.receiver("there");
+    there.set(Mode::Status(503));
+    there.tried();
+    for id in &ids {
+        reads(&house, "m.read", id, None).await;
+        settle().await;
+    }
+    assert_eq!(there.tried(), 1, "who does not answer is not tried for each of them");
+    there.set(Mode::Take);
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!(receipts(&house, &there.news()), [(ids[4].clone(), None)]);
+}
