@@ -8,7 +8,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
-    federation::{Federation, Inbox, Sender},
+    federation::{Federation, Inbox, Sender, joining::Handshakes},
     graph::Graph,
     rooms::Rooms,
     store::Store,
@@ -52,6 +52,8 @@ pub struct Handles {
     pub inbox: Inbox,
     /// Sending to them.
     pub sender: Sender,
+    /// Handshakes with them about memberships.
+    pub handshakes: Handshakes,
     /// What clients have not seen yet.
     pub sync: Sync,
 }

@@ -3,7 +3,7 @@
 use ::http::StatusCode;
 
 use crate::{
-    federation::{ClientError, inbox::TransactionError},
+    federation::{ClientError, inbox::TransactionError, joining::resident::ResidentError},
     flows::{
         account::AccountError,
         create_room::{CreateRoomError, PlanError},
@@ -14,6 +14,7 @@ use crate::{
         room_error::RoomError,
         set_profile::SetProfileError,
     },
+    graph::SendError,
     http::Refusal,
     push::RulesError,
     rooms::{access::AccessError, for_servers::ServerAccessError, receipts::ReceiptError},
@@ -308,6 +309,26 @@ impl From<ServerAccessError> for Refusal {
     }
 }
 
+impl From<ResidentError> for Refusal {
+    fn from(error: ResidentError) -> Self {
+        match error {
+            ResidentError::UnknownRoom => Self::not_found(error.to_string()),
+            ResidentError::Forbidden(_) => Self::forbidden(error.to_string()),
+            ResidentError::IncompatibleVersion(ref version) => {
+                bad_request("M_INCOMPATIBLE_ROOM_VERSION", &error).with("room_version", version.as_str())
+            }
+            ResidentError::UnableToAuthorise => bad_request("M_UNABLE_TO_AUTHORISE_JOIN", &error),
+            ResidentError::UnableToGrant => bad_request("M_UNABLE_TO_GRANT_JOIN", &error),
+            ResidentError::Invalid(_) => Self::invalid_param(error.to_string()),
+            ResidentError::Answer(error) => error.into(),
+            ResidentError::Send(SendError::Busy) => Self::limit_exceeded(std::time::Duration::from_secs(1)),
+            ResidentError::Send(SendError::Commit(error)) => error.into(),
+            ResidentError::Send(error) => Self::internal(&error),
+            ResidentError::Read(error) => error.into(),
+        }
+    }
+}
+
 impl From<ReceiptError> for Refusal {
     fn from(error: ReceiptError) -> Self {
         match error {
@@ -336,6 +357,9 @@ impl From<RoomError> for Refusal {
             RoomError::BadContent(_) => Self::bad_json(error.to_string()),
             RoomError::TooLarge(_) => Self::too_large(error.to_string()),
             RoomError::BadState(_) => Self::unknown(error.to_string()),
+            RoomError::UnsupportedVersion(_) => bad_request("M_UNSUPPORTED_ROOM_VERSION", &error),
+            RoomError::RefusedElsewhere { code, .. } => bad_request(code, &error),
+            RoomError::Unreachable(_) => Self::custom(StatusCode::BAD_GATEWAY, "M_UNKNOWN", error.to_string()),
             RoomError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(1)),
             RoomError::Graph(error) => Self::internal(&error),
             RoomError::Receipt(error) => error.into(),

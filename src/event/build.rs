@@ -111,6 +111,12 @@ pub fn build(template: Template, rules: &Rules, key: &SigningKey) -> Result<Pdu,
     Ok(Pdu::built(event_id, &text, rules)?)
 }
 
+/// What a template says, as the JSON of an event that nobody has hashed and signed yet: what `make_join` and its like give
+/// to other servers.
+pub fn unsigned_text(template: Template, rules: &Rules) -> String {
+    Plain::of(template, rules).text
+}
+
 /// An event without `hashes` and `signatures`, in canonical JSON, and where in it what stands.
 struct Plain {
     text: String,

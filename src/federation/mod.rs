@@ -16,6 +16,7 @@ pub mod https;
 pub mod identity;
 pub mod inbound;
 pub mod inbox;
+pub mod joining;
 mod key_document;
 mod key_fetch;
 pub mod key_ring;

@@ -1,21 +1,46 @@
 //! Naming rooms, and putting them into the published directory.
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId, UserId, canonical_json::CanonicalJsonValue};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, UserId, canonical_json::CanonicalJsonValue};
 
-use super::{
-    new_state::NewState,
-    room_error::RoomError,
-    send::{Sender, power_levels},
-};
+use super::{new_state::NewState, room_error::RoomError, send::Sender};
 use crate::{
     app::App,
     event::json,
+    federation::ClientError,
     graph::{Head, Membership, Reader, RoomNo},
-    rooms::aliases::{self, AliasError},
+    rooms::{
+        aliases::{self, AliasError},
+        power::power_levels,
+    },
     store::{Batch, ReadError, View},
 };
 
 const CANONICAL_ALIAS: &str = "m.room.canonical_alias";
+
+/// A room by its id or one of its names, and servers that may be in it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Servers, the best first.
+    pub via: Vec<OwnedServerName>,
+}
+
+/// The room that an alias names: one of ours by our own list, any other as the server of the alias says.
+pub async fn find(app: &App, alias: OwnedRoomAliasId) -> Result<Found, RoomError> {
+    if alias.server_name() == app.server_name {
+        let find = move |reader: &Reader, view: &View<'_>| {
+            let alias = aliases::get(view, &alias)?.ok_or(RoomError::UnknownAlias)?;
+            Ok::<_, RoomError>(reader.head(view, alias.room)?.ok_or(RoomError::UnknownAlias)?.room_id)
+        };
+        return Ok(Found { room_id: app.rooms.read(find).await?, via: vec![app.server_name.clone()] });
+    }
+    match app.federation.room_of_alias(alias).await {
+        Ok((room_id, via)) => Ok(Found { room_id, via }),
+        Err(ClientError::Refused { status, .. }) if status.as_u16() == 404 => Err(RoomError::UnknownAlias),
+        Err(error) => Err(RoomError::Unreachable(error.to_string())),
+    }
+}
 
 /// Gives a room a name of this server. Only members may.
 pub async fn set_alias(

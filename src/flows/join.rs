@@ -1,32 +1,27 @@
-//! Joining a room of this server.
+//! Joining a room: of this server by its own graph, any other through a server that is in it.
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
-use serde::Deserialize;
-use serde_json::Value as Json;
+use tokio::sync::oneshot;
 
 use super::{
+    elsewhere,
     new_state::{self, NewState, member_content},
     room_error::RoomError,
-    send::power_levels,
 };
 use crate::{
     app::App,
-    event::power::Action,
-    graph::{Event, Head, Member, Membership, Reader, RoomNo},
-    rooms::{content, guest_access},
-    store::{ReadError, View},
-    users::profile,
+    federation::joining::join::Join,
+    graph::{Membership, Reader, RoomNo, SendError},
+    rooms::{
+        guest_access,
+        restricted::{self, AUTHORISED_VIA, Admission},
+    },
+    store::View,
+    users::profile::{self, MemberProfile},
 };
-
-/// The field by which a restricted join says who lets the user in.
-const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
-/// Rooms whose members a restricted room may let in that are looked at.
-const MOST_CONDITIONS: usize = 100;
-/// Members that are read at once in search of one who may let others in.
-const MEMBERS: usize = 1_000;
 
 /// Who joins.
 #[derive(Clone, Debug)]
@@ -37,26 +32,104 @@ pub struct Joining {
     pub is_guest: bool,
 }
 
+/// What a user wants to join, and how.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// Servers that may be in it, the best first.
+    pub via: Vec<OwnedServerName>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Where a room can be joined.
+enum Place {
+    /// The user is in it.
+    Joined,
+    /// Here: this server is in it.
+    Here(RoomNo),
+    /// Through others, of which this server knows these.
+    Elsewhere(Vec<OwnedServerName>),
+}
+
 /// Joins a room. Who is in it already stays as they are.
-pub async fn join(
+pub async fn join(app: &App, joining: Joining, wanted: Wanted) -> Result<OwnedRoomId, RoomError> {
+    let room_id = wanted.room_id.clone();
+    let (place, profile) = look_up(app, &joining.user_id, &room_id).await?;
+    let content = member_content(Membership::Join, &profile, wanted.reason.clone());
+    match place {
+        Place::Joined => {}
+        Place::Here(room) => join_with(app, room, joining, content).await.map(drop)?,
+        Place::Elsewhere(_) => {
+            let (app, (answer, answered)) = (app.clone(), oneshot::channel());
+            // A task of its own: who goes away in the middle is in the room here if they are there.
+            app.clone().tasks.spawn("join through others", async move {
+                let _ = answer.send(join_elsewhere(&app, joining, wanted, content).await);
+            });
+            answered.await.unwrap_or(Err(RoomError::Graph(SendError::Stopped)))?;
+        }
+    }
+    Ok(room_id)
+}
+
+async fn look_up(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(Place, MemberProfile), RoomError> {
+    let (user_id, room_id) = (user_id.to_owned(), room_id.to_owned());
+    let find = move |reader: &Reader, view: &View<'_>| {
+        let place = place(reader, view, &user_id, &room_id)?;
+        Ok((place, profile::get(view, &user_id)?.for_members()))
+    };
+    app.rooms.read(find).await
+}
+
+fn place(reader: &Reader, view: &View<'_>, user_id: &UserId, room_id: &RoomId) -> Result<Place, RoomError> {
+    let Some((room, head)) = reader.room(view, room_id)? else { return Ok(Place::Elsewhere(Vec::new())) };
+    let servers = || -> Result<Vec<OwnedServerName>, RoomError> {
+        let mut servers: Vec<_> =
+            reader.servers(view, room)?.into_iter().filter(|(_, row)| row.joined_users > 0).collect();
+        // Where many users are, the room is most likely known whole.
+        servers.sort_by_key(|(_, row)| std::cmp::Reverse(row.joined_users));
+        Ok(servers.into_iter().filter_map(|(server, _)| server.try_into().ok()).collect())
+    };
+    if head.is_left {
+        return Ok(Place::Elsewhere(servers()?));
+    }
+    let member = reader.member(view, room, user_id)?.map(|member| member.membership);
+    if member == Some(Membership::Join) {
+        return Ok(Place::Joined);
+    }
+    // Others may know what this server does not, or have members who may let the user in.
+    match restricted::admission(reader, view, (room, &head), user_id, user_id.server_name())? {
+        Admission::Unknown | Admission::NoAuthoriser => Ok(Place::Elsewhere(servers()?)),
+        Admission::NotNeeded | Admission::By(_) | Admission::Refused => Ok(Place::Here(room)),
+    }
+}
+
+async fn join_elsewhere(
     app: &App,
     joining: Joining,
-    room_id: OwnedRoomId,
-    reason: Option<String>,
-) -> Result<OwnedRoomId, RoomError> {
-    let (user_id, id) = (joining.user_id.clone(), room_id.clone());
-    let find = move |reader: &Reader, view: &View<'_>| {
-        let room = reader.room_no(view, &id)?.ok_or(RoomError::UnknownRoom)?;
-        let member = reader.member(view, room, &user_id)?.map(|member| member.membership);
-        Ok::<_, RoomError>((room, member, profile::get(view, &user_id)?.for_members()))
+    wanted: Wanted,
+    content: CanonicalJsonObject,
+) -> Result<(), RoomError> {
+    let (user_id, room_id) = (joining.user_id.clone(), wanted.room_id.clone());
+    let _turn = app.handshakes.turn(&room_id).await;
+    // Another user may have brought the room meanwhile.
+    let known = match look_up(app, &user_id, &room_id).await?.0 {
+        Place::Joined => return Ok(()),
+        Place::Here(room) => return join_with(app, room, joining, content).await.map(drop),
+        Place::Elsewhere(known) => known,
     };
-    let (room, member, profile) = app.rooms.read(find).await?;
-    if member == Some(Membership::Join) {
-        return Ok(room_id);
+    if joining.is_guest {
+        // Whether it lets guests in is not known before it is here.
+        return Err(RoomError::NotForGuests);
     }
-    let content = member_content(Membership::Join, &profile, reason);
-    join_with(app, room, joining, content).await?;
-    Ok(room_id)
+    let servers = elsewhere::candidates(app, &room_id, wanted.via.into_iter().chain(known).collect());
+    let join = Join { room_id, user_id, content };
+    let one = |server: OwnedServerName| {
+        let (handshakes, join) = (app.handshakes.clone(), join.clone());
+        async move { handshakes.join(&server, &join).await }
+    };
+    elsewhere::ask(app, servers, one).await.map(drop)
 }
 
 /// Joins (or, when joined, changes the own member event) with this content.
@@ -89,77 +162,17 @@ fn authorise(
     joining: &Joining,
 ) -> Result<Option<OwnedUserId>, RoomError> {
     let head = reader.head(view, room)?.ok_or(RoomError::UnknownRoom)?;
-    let state = |kind: &str| reader.state_event(view, room, head.root, kind, "");
     if joining.is_guest && !guest_access::of_room(reader, view, room)? {
         return Err(RoomError::NotForGuests);
     }
-    let member = reader.member(view, room, &joining.user_id)?.map(|member| member.membership);
-    if matches!(member, Some(Membership::Join | Membership::Invite | Membership::Ban)) {
-        return Ok(None);
-    }
-    let Some(rules) = state("m.room.join_rules")? else { return Ok(None) };
-    let rule = content::text(rules.content(), "join_rule");
-    if !matches!(rule.as_deref(), Some("restricted" | "knock_restricted")) {
-        return Ok(None);
-    }
-    if !fulfils_a_condition(reader, view, &rules, &joining.user_id)? {
-        return Err(RoomError::Forbidden("you are in none of the rooms whose members may join here".to_owned()));
-    }
-    let authoriser = authoriser(reader, view, (room, &head), &joining.user_id)?;
-    let nobody = || RoomError::Forbidden("nobody of this server may let others into this room".to_owned());
-    authoriser.map(Some).ok_or_else(nobody)
-}
-
-/// Whether the user is in a room whose members may join (room version 8, "restricted").
-fn fulfils_a_condition(reader: &Reader, view: &View<'_>, rules: &Event, user_id: &UserId) -> Result<bool, ReadError> {
-    #[derive(Deserialize)]
-    struct Condition {
-        #[serde(rename = "type")]
-        kind: String,
-        room_id: String,
-    }
-    let allow: Vec<Json> = content::field(rules.content(), "allow").unwrap_or_default();
-    let conditions = allow.into_iter().filter_map(|condition| serde_json::from_value::<Condition>(condition).ok());
-    for condition in conditions.filter(|condition| condition.kind == "m.room_membership").take(MOST_CONDITIONS) {
-        let Ok(room_id) = RoomId::parse(condition.room_id) else { continue };
-        let Some(room) = reader.room_no(view, &room_id)? else { continue };
-        let row = reader.user_room(view, user_id, room)?;
-        if row.is_some_and(|row| row.membership == Membership::Join) {
-            return Ok(true);
+    match restricted::admission(reader, view, (room, &head), &joining.user_id, joining.user_id.server_name())? {
+        Admission::NotNeeded => Ok(None),
+        Admission::By(authoriser) => Ok(Some(authoriser)),
+        Admission::Refused | Admission::Unknown => {
+            Err(RoomError::Forbidden("you are in none of the rooms whose members may join here".to_owned()))
         }
-    }
-    Ok(false)
-}
-
-/// A member of this server who may invite. Asked first are those who have a level of their own, since in most rooms
-/// nobody else may.
-fn authoriser(
-    reader: &Reader,
-    view: &View<'_>,
-    (room, head): (RoomNo, &Head),
-    joining: &UserId,
-) -> Result<Option<OwnedUserId>, ReadError> {
-    let Some(levels) = power_levels(reader, view, (room, head))? else { return Ok(None) };
-    let needed = levels.to(Action::Invite);
-    let able = |user_id: &UserId| user_id.server_name() == joining.server_name() && levels.of(user_id) >= needed;
-    let named = levels.creators().iter().cloned().chain(levels.named_users()).filter(|user_id| able(user_id));
-    let named: Vec<OwnedUserId> = named.collect();
-    let standings = reader.members_of(view, &named.iter().map(|user_id| (room, &**user_id)).collect::<Vec<_>>())?;
-    let is_joined = |member: &Option<Member>| member.is_some_and(|member| member.membership == Membership::Join);
-    if let Some((user_id, _)) = named.into_iter().zip(standings).find(|(_, member)| is_joined(member)) {
-        return Ok(Some(user_id));
-    }
-    if levels.of_others() < needed {
-        return Ok(None);
-    }
-    let mut after: Option<String> = None;
-    loop {
-        let page = reader.member_page(view, room, &[Membership::Join], after.as_deref(), MEMBERS)?;
-        let members = page.members.into_iter().filter_map(|(user_id, _)| UserId::parse(user_id).ok());
-        let found = members.into_iter().find(|user_id| able(user_id));
-        if found.is_some() || page.next.is_none() {
-            return Ok(found);
+        Admission::NoAuthoriser => {
+            Err(RoomError::Forbidden("nobody of this server may let others into this room".to_owned()))
         }
-        after = page.next;
     }
 }

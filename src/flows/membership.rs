@@ -1,10 +1,12 @@
 //! Changing who is in a room: invites, kicks, bans and their ends, leaving, knocking, forgetting.
 
 use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId, canonical_json::CanonicalJsonValue,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    canonical_json::CanonicalJsonValue,
 };
 
 use super::{
+    directory::{self, Found},
     join::{self, Joining},
     new_state::{self, NewState, member_content},
     room_error::RoomError,
@@ -13,7 +15,7 @@ use super::{
 use crate::{
     app::App,
     graph::{self, Membership, Reader, RoomNo},
-    rooms::{aliases, content},
+    rooms::content,
     store::{Batch, View},
     users::{
         account_data, accounts,
@@ -154,17 +156,15 @@ pub(super) fn read_member(state: &NewState) -> Result<(Membership, OwnedUserId),
     Ok((membership, target))
 }
 
-/// The room that an id or an alias of this server names.
-pub async fn resolve(app: &App, named: OwnedRoomOrAliasId) -> Result<OwnedRoomId, RoomError> {
-    let find = move |reader: &Reader, view: &View<'_>| {
-        let alias = match <&RoomId>::try_from(&*named) {
-            Ok(room_id) => return Ok(room_id.to_owned()),
-            Err(alias) => alias,
-        };
-        let alias = aliases::get(view, alias)?.ok_or(RoomError::UnknownAlias)?;
-        Ok(reader.head(view, alias.room)?.ok_or(RoomError::UnknownAlias)?.room_id)
+/// The room that an id or an alias names. The servers in `via` come first among those that may be in it.
+pub async fn resolve(app: &App, named: OwnedRoomOrAliasId, mut via: Vec<OwnedServerName>) -> Result<Found, RoomError> {
+    let alias: OwnedRoomAliasId = match OwnedRoomId::try_from(named) {
+        Ok(room_id) => return Ok(Found { room_id, via }),
+        Err(alias) => alias,
     };
-    app.rooms.read(find).await
+    let found = directory::find(app, alias).await?;
+    via.extend(found.via);
+    Ok(Found { room_id: found.room_id, via })
 }
 
 /// Forgets a room that the user has left.

@@ -5,6 +5,7 @@ mod carry_over;
 pub mod create_room;
 pub mod delete_device;
 pub mod directory;
+mod elsewhere;
 pub mod guest_access;
 pub mod join;
 pub mod login;

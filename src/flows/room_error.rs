@@ -64,6 +64,20 @@ pub enum RoomError {
     /// The request can't be done as things stand.
     #[error("{0}")]
     BadState(String),
+    /// The room is of a version that this server does not know.
+    #[error("{0}")]
+    UnsupportedVersion(String),
+    /// Another server refuses for a reason that has a code of its own, which clients are told.
+    #[error("{message}")]
+    RefusedElsewhere {
+        /// The code.
+        code: &'static str,
+        /// What it says.
+        message: String,
+    },
+    /// No other server could be asked, or none has answered as it should.
+    #[error("{0}")]
+    Unreachable(String),
     /// Too much waits for this room.
     #[error("too much is waiting for this room")]
     Busy,

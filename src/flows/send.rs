@@ -11,17 +11,14 @@ use super::{guest_access, room_error::RoomError};
 use crate::{
     app::App,
     base::clock::UnixMillis,
-    event::{
-        Pdu,
-        power::{Action, PowerLevels},
-        version,
-    },
+    event::power::Action,
     graph::{Direction, Event, Head, LocalEcho, Membership, Proposal, Reader, RoomNo, SendError},
     rooms::{
         content::RelatesTo,
         guest_access::{GUEST_ACCESS, note_due},
+        power::power_levels,
     },
-    store::{ReadError, View},
+    store::View,
     users::txn::{self, Claim, TxnKey},
 };
 
@@ -209,19 +206,6 @@ fn may_redact(
         Some(levels) if levels.of(&sender.user_id) >= levels.to(Action::Redact) => Ok(of_guests),
         _ => Err(RoomError::Forbidden("you may not redact what others sent here".to_owned())),
     }
-}
-
-/// The power levels of a room's current state; `None` if the room has no create event that can be read.
-pub(super) fn power_levels(
-    reader: &Reader,
-    view: &View<'_>,
-    (room, head): (RoomNo, &Head),
-) -> Result<Option<PowerLevels>, ReadError> {
-    let Some(rules) = version::rules(&head.room_version) else { return Ok(None) };
-    let pdu = |event: Event| Pdu::from_stored(event.body.event_id, event.body.pdu, rules).ok();
-    let create = reader.state_event(view, room, head.root, "m.room.create", "")?.and_then(pdu);
-    let levels = reader.state_event(view, room, head.root, "m.room.power_levels", "")?.and_then(pdu);
-    Ok(create.map(|create| PowerLevels::new(&create, levels.as_ref(), rules)))
 }
 
 /// Client-server API, "Avoiding duplicate annotations". Two of them that come at once claim the same row.

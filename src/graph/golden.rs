@@ -8,7 +8,10 @@ use super::{
     head::Head,
     keys::*,
     log::{Entry, Stream},
-    rows::{AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StateKey, UserRoom},
+    rows::{
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StagedRoom, StateKey,
+        UserRoom,
+    },
     state::Node,
     types::{Membership, RoomNo, Root, Seq, Slot, Status, Tie},
 };
@@ -51,6 +54,7 @@ fn rows_of_rooms(golden: &mut Golden) {
     golden.row(&PARTIAL_EVENT, (ROOM, Seq(4)), ());
     golden.row(&CURSOR, (text("push"), 0), Cursor { position: Position(300), epoch: 1 });
     golden.row(&LOG_MARK, (20_000,), 300);
+    golden.row(&STAGED, (ROOM,), StagedRoom { room_id: text("!room:localhost"), since: 1_800_000_000_000 });
 }
 
 fn rows_of_events(golden: &mut Golden) {

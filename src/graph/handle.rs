@@ -7,12 +7,13 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, Se
 use tokio::sync::oneshot;
 
 use super::{
-    CreateError, Created, MaintenanceError, Placed, Proposal, Reader, Receipt, SendError, Verdict,
+    AdoptError, Adoption, CreateError, Created, MaintenanceError, Placed, Proposal, Reader, Receipt, SendError,
+    Verdict,
     cache::Cache,
     log::Ring,
     maintenance,
     types::RoomNo,
-    write::{self, Env, Lanes},
+    write::{self, Adopting, Env, Lanes},
 };
 use crate::{
     base::{
@@ -20,7 +21,7 @@ use crate::{
         random::Random,
         tasks::Tasks,
     },
-    event::SigningKey,
+    event::{Pdu, SigningKey, Template},
     store::{ReadError, Store},
 };
 
@@ -51,6 +52,7 @@ struct Inner {
     tasks: Tasks,
     env: Arc<Env>,
     lanes: Lanes,
+    adopting: Adopting,
     ring: Arc<Ring>,
     numbers: QuickCache<OwnedRoomId, RoomNo>,
 }
@@ -74,6 +76,7 @@ impl Graph {
         });
         Self(Arc::new(Inner {
             lanes: Lanes::new(Arc::clone(&env), store.clone(), tasks.clone()),
+            adopting: Adopting::default(),
             ring: Ring::following(store, Ring::CAPACITY),
             store: store.clone(),
             tasks: tasks.clone(),
@@ -182,17 +185,73 @@ impl Graph {
         self.0.lanes.receive(room, receipt, true).await
     }
 
+    /// What the event of a proposal would say now, if the auth rules allow it: for what another server has to sign first,
+    /// or for its users to send. Nothing is written.
+    ///
+    /// # Errors
+    /// Why it could not be sent.
+    pub async fn template(&self, room: RoomNo, proposal: Proposal) -> Result<Template, SendError> {
+        let env = Arc::clone(&self.0.env);
+        self.0.store.read(move |view| write::template(&env, view, room, &proposal)).await?
+    }
+
+    /// Signs an event of a user of ours for a room of this version, which need not be here.
+    ///
+    /// # Errors
+    /// When the template makes no event of that version, or its sender is not ours.
+    pub fn sign(&self, template: Template, room_version: &RoomVersionId) -> Result<Pdu, SendError> {
+        write::sign(&self.0.env, template, room_version)
+    }
+
+    /// Adds this server's signature to an event of another one's. Whoever gets it takes it for what this server stands
+    /// for: it must have been judged before.
+    ///
+    /// # Errors
+    /// When it is no event of that version that can be signed.
+    pub fn countersign(&self, pdu: &Pdu, room_version: &RoomVersionId) -> Result<Pdu, SendError> {
+        write::countersign(&self.0.env, pdu, room_version)
+    }
+
+    /// Makes a room one of this server's, which a user of ours has joined through another one: all of it is there when
+    /// this returns, or nothing. One that this server was in before goes on from the join.
+    ///
+    /// # Errors
+    /// What of it cannot be.
+    pub async fn adopt(&self, adoption: Adoption) -> Result<Placed, AdoptError> {
+        let graph = self.clone();
+        let (answer, answered) = oneshot::channel();
+        // A task of its own: a caller who goes away in the middle tears nothing.
+        self.0.tasks.spawn("adopt room", async move {
+            let inner = &graph.0;
+            let handles = (&inner.env, &inner.store, &inner.lanes);
+            let _ = answer.send(write::adopt(handles, &inner.adopting, adoption).await);
+        });
+        answered.await.unwrap_or(Err(SendError::Stopped.into()))
+    }
+
+    /// Throws away what a server that stopped in the middle of a join has written ahead. To be called at the start.
+    ///
+    /// # Errors
+    /// When the store fails; what was done stays done.
+    pub async fn sweep_staged(&self) -> Result<(), MaintenanceError> {
+        write::sweep_staged(&self.0.store, &self.0.adopting).await
+    }
+
     /// Throws away what is due: the log behind its followers, originals of redacted events. To be called about once an
     /// hour.
     ///
     /// # Errors
     /// When the store fails; what was done stays done.
     pub async fn maintain(&self) -> Result<(), MaintenanceError> {
+        self.sweep_staged().await?;
         maintenance::maintain(&self.0.store, self.0.env.clock.now()).await
     }
 
     /// Maintains for ever: a task of the server. What fails is tried again the next time.
     pub async fn keep_house(&self) {
+        if let Err(error) = self.sweep_staged().await {
+            tracing::warn!(%error, "what was written ahead of joins could not be thrown away yet");
+        }
         loop {
             self.0.env.clock.sleep(MAINTAIN_EVERY).await;
             if let Err(error) = self.maintain().await {

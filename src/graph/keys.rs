@@ -8,7 +8,10 @@ use super::{
     event_row::{EventMeta, StoredEvent},
     head::Head,
     log::Entry,
-    rows::{AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StateKey, UserRoom},
+    rows::{
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StagedRoom, StateKey,
+        UserRoom,
+    },
     state::Node,
     types::{RoomNo, Root, Seq, Slot, Tie},
 };
@@ -51,6 +54,10 @@ pub const CURSOR: Keyspace<(String, u32), Cursor> =
 /// Where the log stood on each day (counted from the Unix epoch); under day 0, up to where it was cut.
 pub const LOG_MARK: Keyspace<(u32,), u64> =
     Keyspace::new(Family::Hot, 0x08, "log_mark", "day → position of the log; once a day, and when the log is cut");
+
+/// Rooms that are written ahead of a join through another server: nobody sees their rows before it is done.
+pub const STAGED: Keyspace<(RoomNo,), StagedRoom> =
+    Keyspace::new(Family::Hot, 0x10, "staged", "room → id, since when; while a join through another server is written");
 
 /// Event bodies.
 pub const EVENT: Keyspace<(RoomNo, Seq), StoredEvent> =
@@ -155,6 +162,7 @@ pub const KEYSPACES: &[KeyspaceInfo] = &[
     PARTIAL_EVENT.info(),
     CURSOR.info(),
     LOG_MARK.info(),
+    STAGED.info(),
     EVENT.info(),
     ORIGINAL.info(),
     EVENT_ID.info(),

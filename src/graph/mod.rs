@@ -3,6 +3,7 @@
 //! [`Graph`] is the handle: it creates rooms, sends and receives. [`Reader`] reads them, over one snapshot. What is stored
 //! stands in [`keys`], how states are kept in [`state`], how events become commits in `write`.
 
+mod adoption;
 mod bytes;
 pub mod cache;
 pub mod event_row;
@@ -23,6 +24,7 @@ pub mod types;
 mod write;
 
 pub use self::{
+    adoption::{AdoptError, Adoption},
     event_row::{EventMeta, LocalEcho, StoredEvent},
     handle::{Graph, Settings},
     head::Head,

@@ -128,6 +128,9 @@ pub struct Receipt {
     /// had. Ids of state events, all of which must be here, at least as outliers. Not looked at if all previous events
     /// are here.
     pub state_before: Option<Vec<OwnedEventId>>,
+    /// With it this server comes back to a room that it has left: the room goes on from it, and not from what it was left
+    /// with. Not looked at while the server is in the room.
+    pub begins_anew: bool,
     /// The request that it comes from, if it is ours.
     pub local_echo: Option<LocalEcho>,
     /// Rows to commit with it, unless it is [`Verdict::Rejected`] or [`Verdict::Needs`] something.
@@ -136,7 +139,15 @@ pub struct Receipt {
 
 impl From<Verified> for Receipt {
     fn from(event: Verified) -> Self {
-        Self { event, relay: false, refused_by_policy: false, state_before: None, local_echo: None, rider: None }
+        Self {
+            event,
+            relay: false,
+            refused_by_policy: false,
+            state_before: None,
+            begins_anew: false,
+            local_echo: None,
+            rider: None,
+        }
     }
 }
 

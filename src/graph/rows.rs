@@ -93,6 +93,16 @@ pub struct PartialJoin {
 }
 impl Record for PartialJoin {}
 
+/// A room that is being adopted, until it is visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRoom {
+    /// Its id.
+    pub room_id: String,
+    /// Since when, in ms since the Unix epoch.
+    pub since: UnixMillis,
+}
+impl Record for StagedRoom {}
+
 /// A user's standing in a room, in the current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

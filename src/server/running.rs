@@ -9,7 +9,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
-    federation::{self, Federation, Identity, Inbox, Sender, Servers, Transport, sender::Retries},
+    federation::{self, Federation, Identity, Inbox, Sender, Servers, Transport, joining::Handshakes, sender::Retries},
     flows::{guest_access, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
@@ -130,6 +130,7 @@ fn wire(parts: Parts) -> App {
     let retries = Retries { first: config.federation.first_retry, longest: config.federation.longest_retry };
     let sender = Sender::new((&federation, &graph, &typing), retries, &store, (&clock, &random, &tasks));
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
+    let handshakes = Handshakes::new(&federation, &graph, &rooms, &typing);
     let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
         server_name,
@@ -147,6 +148,7 @@ fn wire(parts: Parts) -> App {
         federation,
         inbox,
         sender,
+        handshakes,
         sync,
     })
 }

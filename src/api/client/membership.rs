@@ -16,7 +16,8 @@ use super::room;
 use crate::{
     app::App,
     flows::{
-        join::{self, Joining},
+        directory::Found,
+        join::{self, Joining, Wanted},
         membership::{self, Act},
         room_error::RoomError,
     },
@@ -35,18 +36,12 @@ pub(super) fn routes(routes: &mut Routes) {
     routes.add::<knock_room::v3::Request, _, _>(RateClass::Send, knock);
 }
 
-async fn join(
-    app: &App,
-    caller: Caller,
-    room_id: OwnedRoomId,
-    third_party: bool,
-    reason: Option<String>,
-) -> Result<OwnedRoomId, Refusal> {
+async fn join(app: &App, caller: Caller, third_party: bool, wanted: Wanted) -> Result<OwnedRoomId, Refusal> {
     if third_party {
         return Err(RoomError::NoThirdPartyInvites.into());
     }
     let joining = Joining { is_guest: room::is_guest(&caller), user_id: caller.user_id };
-    Ok(join::join(app, joining, room_id, reason).await?)
+    Ok(join::join(app, joining, wanted).await?)
 }
 
 async fn join_by_id(
@@ -55,7 +50,8 @@ async fn join_by_id(
     request: join_room_by_id::v3::Request,
 ) -> Result<join_room_by_id::v3::Response, Refusal> {
     let third_party = request.third_party_signed.is_some();
-    Ok(join_room_by_id::v3::Response::new(join(&app, caller, request.room_id, third_party, request.reason).await?))
+    let wanted = Wanted { room_id: request.room_id, via: Vec::new(), reason: request.reason };
+    Ok(join_room_by_id::v3::Response::new(join(&app, caller, third_party, wanted).await?))
 }
 
 async fn join_by_id_or_alias(
@@ -63,9 +59,9 @@ async fn join_by_id_or_alias(
     caller: Caller,
     request: join_room_by_id_or_alias::v3::Request,
 ) -> Result<join_room_by_id_or_alias::v3::Response, Refusal> {
-    let room_id = membership::resolve(&app, request.room_id_or_alias).await?;
+    let Found { room_id, via } = membership::resolve(&app, request.room_id_or_alias, request.via).await?;
     let third_party = request.third_party_signed.is_some();
-    let room_id = join(&app, caller, room_id, third_party, request.reason).await?;
+    let room_id = join(&app, caller, third_party, Wanted { room_id, via, reason: request.reason }).await?;
     Ok(join_room_by_id_or_alias::v3::Response::new(room_id))
 }
 
@@ -126,7 +122,7 @@ async fn knock(
     caller: Caller,
     request: knock_room::v3::Request,
 ) -> Result<knock_room::v3::Response, Refusal> {
-    let room_id = membership::resolve(&app, request.room_id_or_alias).await?;
+    let Found { room_id, .. } = membership::resolve(&app, request.room_id_or_alias, request.via).await?;
     let act = (Act::Knock, caller.user_id.clone());
     act_on(&app, &caller, room_id.clone(), act, request.reason).await?;
     Ok(knock_room::v3::Response::new(room_id))

@@ -3,6 +3,7 @@
 mod event;
 mod history;
 mod keys;
+mod membership;
 mod openid;
 mod public_rooms;
 mod query;
@@ -17,6 +18,7 @@ pub fn routes(routes: &mut Routes) {
     event::routes(routes);
     history::routes(routes);
     keys::routes(routes);
+    membership::routes(routes);
     openid::routes(routes);
     public_rooms::routes(routes);
     query::routes(routes);

@@ -19,13 +19,13 @@ use super::{
     create_room::{CreateRoomError, MOST_AT_ONCE, PlanError},
     new_state::{NewState, member_content},
     room_error::RoomError,
-    send::{Sender, power_levels},
+    send::Sender,
 };
 use crate::{
     app::App,
     event::{json, version},
     graph::{Created, Event, Membership, Proposal, Reader, RoomNo, SendError, StateKey},
-    rooms::aliases,
+    rooms::{aliases, power::power_levels},
     store::{ReadError, View},
     users::profile,
 };

@@ -126,7 +126,9 @@ impl Draft<'_, '_> {
             }
             Err(error) => return Err(error.into()),
         }
-        let soft_fails = match self.check_at(pdu, self.head.root) {
+        let begins_anew = receipt.begins_anew && self.head.is_left;
+        let current = if begins_anew { root_before } else { self.head.root };
+        let soft_fails = match self.check_at(pdu, current) {
             Ok(()) => false,
             Err(SendError::NotAllowed(_)) => true,
             Err(error) => return Err(error.into()),
@@ -142,6 +144,10 @@ impl Draft<'_, '_> {
         }
         let is_cited = self.arrive(pdu.event_id())?;
         let effect = self.effect_of(pdu, root_before)?;
+        if begins_anew {
+            // What the room was left with says nothing of it now.
+            self.tips.clear();
+        }
         let placed = self.enter(placing(effect_status(effect), root_before), effect, is_cited)?;
         self.settle(placed.seq, pdu.event_id())?;
         Ok(Verdict::Accepted(placed))

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{
-        Pdu, Rules, Template,
+        Pdu, Rules, SigningKey, Template,
         auth::{self, AuthError},
         build::{self, Citation},
         json, version,
@@ -131,21 +131,43 @@ impl Draft<'_, '_> {
     }
 
     fn build(&self, proposal: &Proposal, authorising: &[Known]) -> Result<Pdu, SendError> {
+        Ok(build::build(self.filled(proposal, authorising)?, self.rules(), &self.env.key)?)
+    }
+
+    /// All that the event of a proposal says on the current extremities.
+    fn filled(&self, proposal: &Proposal, authorising: &[Known]) -> Result<Template, SendError> {
         let cited = self.cited();
         let mut auth_events = Vec::with_capacity(authorising.len());
         for known in authorising {
             auth_events.push(super::room::cite(&known.pdu, self.rules())?);
         }
         let depth = cited.iter().map(|tip| tip.depth).max().unwrap_or_default() + 1;
-        let template = Template {
+        Ok(Template {
             room_id: Some(self.head.room_id.clone()),
             event_id: chosen_id(self.env, self.rules()),
             prev_events: cited.iter().map(Tip::citation).collect(),
             auth_events,
             depth,
             ..template(proposal, self.now)
-        };
-        Ok(build::build(template, self.rules(), &self.env.key)?)
+        })
+    }
+
+    /// What an event says that is not committed yet: one of ours that another server has to sign first, or one for a user
+    /// of another server to make. The auth rules allow it now.
+    pub(super) fn template_of(&mut self, proposal: &Proposal, scratch: &SigningKey) -> Result<Template, SendError> {
+        if self.head.is_blocked {
+            return Err(SendError::Blocked);
+        }
+        let root_before = self.root_before_next()?;
+        let authorising = self.authorising(proposal, root_before)?;
+        let template = self.filled(proposal, &authorising)?;
+        // Only to be judged: nobody gets what this key has signed.
+        let pdu = build::build(template.clone(), self.rules(), scratch)?;
+        self.check_at(&pdu, root_before)?;
+        if root_before != self.head.root {
+            self.check_at(&pdu, self.head.root)?;
+        }
+        Ok(template)
     }
 }
 
@@ -202,7 +224,7 @@ pub(super) fn place_create(draft: &mut Draft<'_, '_>, proposal: &Proposal, pdu: 
 }
 
 /// The id of an event of versions 1 and 2: anything that is ours alone.
-fn chosen_id(env: &Env, rules: &Rules) -> Option<ruma::OwnedEventId> {
+pub(super) fn chosen_id(env: &Env, rules: &Rules) -> Option<ruma::OwnedEventId> {
     if !version::has_event_ids(rules) {
         return None;
     }

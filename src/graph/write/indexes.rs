@@ -92,7 +92,8 @@ impl Draft<'_, '_> {
         Ok(stored.is_some_and(|row| row.joined_users > 0))
     }
 
-    fn change_user_room(
+    /// A local user stands otherwise to the room than before.
+    pub(super) fn change_user_room(
         &mut self,
         user: OwnedUserId,
         new: Option<(Membership, Seq)>,

@@ -5,6 +5,8 @@
 //! rows.
 
 mod accept;
+mod adopt;
+mod ahead;
 mod assemble;
 mod build;
 mod commit;
@@ -25,7 +27,12 @@ use std::{fmt, sync::Arc};
 use ruma::OwnedServerName;
 
 pub use self::indexes::forget;
-pub(super) use self::{create::create, lane::Lanes};
+pub(super) use self::{
+    adopt::{Adopting, adopt, sweep_staged},
+    ahead::{countersign, sign, template},
+    create::create,
+    lane::Lanes,
+};
 use super::Reader;
 use crate::{
     base::{

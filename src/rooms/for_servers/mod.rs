@@ -17,7 +17,7 @@ use thiserror::Error;
 use self::visibility::ServerEyes;
 pub use self::{
     large::{Large, LargeReads},
-    state::{event_auth, state, state_ids},
+    state::{event_auth, joined, state, state_ids},
     walk::{MOST_BACKFILLED, MOST_MISSING, Missing, backfill, missing_events},
 };
 use crate::{

@@ -3,12 +3,12 @@
 //! These are given whole, whatever the history visibility says: a server that takes part in a room must be able to judge its
 //! events. Stored events are spliced into the answer as they are.
 
-use ruma::EventId;
+use ruma::{EventId, ServerName};
 
 use super::{ServerAccess, ServerAccessError};
 use crate::{
     base::json_writer::{Array, Object, string},
-    graph::{Reader, RoomNo, Seq},
+    graph::{Reader, RoomNo, RoomServer, Seq},
     store::View,
 };
 
@@ -62,6 +62,33 @@ pub fn event_auth(
     chain.sort_unstable();
     chain.dedup();
     answer(reader, view, access.room, Form::Whole, &[("auth_chain", chain)])
+}
+
+/// The answer to `/send_join`: the state before a join that was just accepted and what authorises both, the join itself,
+/// and the servers that were in the room before.
+pub fn joined(
+    reader: &Reader,
+    view: &View<'_>,
+    (room, seq): (RoomNo, Seq),
+    origin: &ServerName,
+) -> Result<Vec<u8>, ServerAccessError> {
+    let event = reader.event(view, room, seq)?.ok_or(ServerAccessError::UnknownEvent)?;
+    let state = reader.state(view, room, event.meta.root_before)?;
+    let state: Vec<Seq> = state.into_iter().map(|(_, seq)| seq).collect();
+    let of: Vec<Seq> = state.iter().copied().chain([seq]).collect();
+    let chain = reader.auth_chain(view, room, &of)?;
+    let was_in = |row: &RoomServer| row.left == RoomServer::STILL && row.joined < event.meta.position();
+    let servers = reader.servers(view, room)?.into_iter().filter(|(_, row)| was_in(row));
+    let mut out = answer(reader, view, room, Form::Whole, &[("auth_chain", chain), ("state", state)])?;
+    // The closing brace.
+    out.pop();
+    let mut object = Object::resume(&mut out);
+    object.raw("event", &event.body.pdu);
+    object.value("members_omitted", &false);
+    object.value("origin", origin);
+    object.array("servers_in_room", |array| servers.for_each(|(server, _)| string(array.item(), &server)));
+    object.end();
+    Ok(out)
 }
 
 fn state_before(

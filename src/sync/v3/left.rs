@@ -12,24 +12,12 @@ use crate::{
     rooms::{
         events::{self, Seen},
         format::stripped,
+        stripped::STRIPPED,
         visibility::{Eyes, Standing},
     },
     store::{Position, ReadError, View},
     sync::lazy_members::Memory,
 };
-
-/// The state that those get who are not in a room (client-server API, "Stripped state"), beside their own membership.
-const STRIPPED: [&str; 9] = [
-    "m.room.create",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.avatar",
-    "m.room.encryption",
-    "m.room.name",
-    "m.room.topic",
-    "m.room.history_visibility",
-    "im.nheko.summary.room_type",
-];
 
 /// Adds a room that the user has left, if they left it since, or the filter wants all of them.
 pub(super) fn left(

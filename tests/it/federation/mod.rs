@@ -3,10 +3,12 @@
 mod discovery;
 mod https;
 mod inbound;
+mod joins;
 mod keys;
 mod queries;
 mod reads;
 mod receiving;
+mod rooms;
 mod rotation;
 mod sender;
 mod servers;

@@ -1,0 +1,102 @@
+//! Joining rooms of other servers.
+
+use myelin::graph::{Membership, Verdict};
+use serde_json::json;
+
+use super::rooms::{create, hand_over, join, membership, room, say, server, set, state, sync};
+use crate::harness::Network;
+
+#[tokio::test(start_paused = true)]
+async fn a_room_of_every_version_is_joined_through_another_server() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, bob) = (a.register_user("alice").await, b.register_user("bob").await);
+    for version in 1..=12 {
+        let body = json!({"preset": "public_chat", "room_version": version.to_string(), "name": "A name"});
+        let room_id = create(&a, &alice, body).await;
+        say(&a, &alice, &room_id, "before").await;
+        join(&b, &bob, room_id.as_str(), &["a.b"]).await.ok();
+
+        assert_eq!(state(&a, &room_id), state(&b, &room_id), "version {version}");
+        assert_eq!(membership(&a, &room_id, &bob.user_id), Some(Membership::Join), "version {version}");
+        let (_, there) = room(&a, &room_id).unwrap();
+        let (_, here) = room(&b, &room_id).unwrap();
+        assert_eq!((here.joined_members, here.is_left, here.max_depth), (2, false, there.max_depth));
+
+        // Both go on from the same event, and understand each other.
+        let said = say(&b, &bob, &room_id, "from_b").await;
+        assert!(matches!(hand_over(&b, &a, &said).await, Verdict::Accepted(_)), "version {version}");
+        let said = say(&a, &alice, &room_id, "from_a").await;
+        assert!(matches!(hand_over(&a, &b, &said).await, Verdict::Accepted(_)), "version {version}");
+        let renamed = set(&a, &alice, &room_id, ("m.room.name", ""), json!({"name": "Another"})).await;
+        assert!(matches!(hand_over(&a, &b, &renamed).await, Verdict::Accepted(_)), "version {version}");
+        assert_eq!(state(&a, &room_id), state(&b, &room_id), "version {version}");
+
+        let sync = sync(&b, &bob).await;
+        let joined = &sync["rooms"]["join"][room_id.as_str()];
+        let events: Vec<_> = joined["timeline"]["events"].as_array().unwrap().iter().collect();
+        let last = events.iter().rposition(|event| event["content"]["body"] == "from_a");
+        assert!(last.is_some(), "{joined}");
+        assert!(!events.iter().any(|event| event["content"]["body"] == "before"), "not fetched yet");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_is_found_by_its_alias_and_joined_through_who_is_in_it() {
+    let network = Network::default();
+    let (a, b, c) = (server(&network, "a.b"), server(&network, "c.d"), server(&network, "e.f"));
+    let (alice, bob, carol) =
+        (a.register_user("alice").await, b.register_user("bob").await, c.register_user("carol").await);
+    let room_id = create(&a, &alice, json!({"preset": "public_chat", "room_alias_name": "lobby"})).await;
+    let joined = join(&b, &bob, "#lobby:a.b", &[]).await.ok();
+    assert_eq!(joined["room_id"], room_id.as_str());
+    network.sent();
+    // The first is unknown, the second is not in the room; a server is asked once.
+    join(&c, &carol, room_id.as_str(), &["nobody.net", "e.f", "c.d", "c.d"]).await.ok();
+    let sent = network.sent();
+    let asked =
+        |server: &str, what: &str| sent.iter().filter(|line| line.starts_with(server) && line.contains(what)).count();
+    assert_eq!((asked("nobody.net", "make_join"), asked("c.d", "send_join"), asked("a.b", "make_join")), (1, 1, 0));
+    assert_eq!(asked("e.f", "make_join"), 0, "nobody asks themselves: {sent:?}");
+    assert_eq!(state(&b, &room_id), state(&c, &room_id));
+    // Whoever is in it already asks nobody.
+    join(&c, &carol, room_id.as_str(), &["c.d"]).await.ok();
+    assert_eq!(network.sent(), [""; 0]);
+    join(&b, &bob, "#nothing:a.b", &[]).await.refused(404, "M_NOT_FOUND");
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_room_cannot_be_joined_is_told() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, bob) = (a.register_user("alice").await, b.register_user("bob").await);
+    let private = create(&a, &alice, json!({"preset": "private_chat"})).await;
+    join(&b, &bob, private.as_str(), &["a.b"]).await.refused(403, "M_FORBIDDEN");
+    join(&b, &bob, "!nothing:a.b", &["a.b"]).await.refused(404, "M_NOT_FOUND");
+    join(&b, &bob, "!nothing", &[]).await.refused(404, "M_NOT_FOUND");
+    let unreachable = b.post("/v3/join/!r:nobody.net").by(&bob).json(&json!({})).send_anyhow().await;
+    unreachable.refused(502, "M_UNKNOWN");
+    assert!(room(&b, &private).is_none());
+    let list = json!({"allow": ["*"], "deny": ["c.d"]});
+    let closed = create(&a, &alice, json!({"preset": "public_chat"})).await;
+    set(&a, &alice, &closed, ("m.room.server_acl", ""), list).await;
+    join(&b, &bob, closed.as_str(), &["a.b"]).await.refused(403, "M_FORBIDDEN");
+    let guest = b.post("/v3/register?kind=guest").json(&json!({})).send().await;
+    assert_eq!(guest.status, 403, "guests are off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_second_joins_by_what_is_here() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let alice = a.register_user("alice").await;
+    let (bob, bill) = (b.register_user("bob").await, b.register_user("bill").await);
+    let room_id = create(&a, &alice, json!({"preset": "public_chat"})).await;
+    network.sent();
+    let via = ["a.b"];
+    let (first, second) = tokio::join!(join(&b, &bob, room_id.as_str(), &via), join(&b, &bill, room_id.as_str(), &via));
+    (first.ok(), second.ok());
+    assert_eq!(network.sent().iter().filter(|line| line.contains("send_join")).count(), 1);
+    assert_eq!(membership(&b, &room_id, &bill.user_id), Some(Membership::Join));
+    assert_eq!(room(&b, &room_id).unwrap().1.joined_members, 3);
+}
