@@ -268,7 +268,7 @@ impl Handshakes {
         let room = placed.room;
         let read = self.0.rooms.read(move |reader, view| {
             let root = reader.root(view, room)?;
-            Ok::<_, ReadError>(stripped::of_state(reader, view, (room, root), None)?)
+            stripped::of_state(reader, view, (room, root), None)
         });
         Ok(read.await?.into_iter().map(|event| event.body.pdu).collect())
     }

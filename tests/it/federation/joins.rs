@@ -95,7 +95,8 @@ async fn who_comes_second_joins_by_what_is_here() {
     network.sent();
     let via = ["a.b"];
     let (first, second) = tokio::join!(join(&b, &bob, room_id.as_str(), &via), join(&b, &bill, room_id.as_str(), &via));
-    (first.ok(), second.ok());
+    first.ok();
+    second.ok();
     assert_eq!(network.sent().iter().filter(|line| line.contains("send_join")).count(), 1);
     assert_eq!(membership(&b, &room_id, &bill.user_id), Some(Membership::Join));
     assert_eq!(room(&b, &room_id).unwrap().1.joined_members, 3);
