@@ -25,6 +25,7 @@ pub(super) mod room;
 mod send;
 mod state;
 mod sync;
+mod timestamp;
 mod uia;
 mod upgrade;
 mod versions;
@@ -53,6 +54,7 @@ pub fn routes(routes: &mut Routes) {
     receipts::routes(routes);
     register::routes(routes);
     relations::routes(routes);
+    timestamp::routes(routes);
     send::routes(routes);
     state::routes(routes);
     sync::routes(routes);

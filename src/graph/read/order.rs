@@ -210,12 +210,27 @@ impl Reader {
         ts: u64,
         direction: Direction,
     ) -> Result<Option<(u64, Seq)>, ReadError> {
-        let span = BY_TIME.span(&(room,));
-        let span = match direction {
-            Direction::Forward => span.from(&(room, ts)),
-            Direction::Backward => span.through(&(room, ts)).reversed(),
-        };
-        Ok(view.first(&span)?.map(|((_, ts, seq), ())| (ts, seq)))
+        Ok(view.first(&time_span(room, ts, direction))?.map(|((_, ts, seq), ())| (ts, seq)))
+    }
+
+    /// The accepted events from `ts` on in a direction, the nearest first, at most `limit`.
+    pub fn by_time(
+        &self,
+        view: &View<'_>,
+        (room, ts): (RoomNo, u64),
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Seq>, ReadError> {
+        let page = view.scan(&time_span(room, ts, direction), limit)?;
+        Ok(page.rows.into_iter().map(|((_, _, seq), ())| seq).collect())
+    }
+}
+
+fn time_span(room: RoomNo, ts: u64, direction: Direction) -> Span<(RoomNo, u64, Seq), ()> {
+    let span = BY_TIME.span(&(room,));
+    match direction {
+        Direction::Forward => span.from(&(room, ts)),
+        Direction::Backward => span.through(&(room, ts)).reversed(),
     }
 }
 

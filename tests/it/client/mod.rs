@@ -22,5 +22,6 @@ mod rooms;
 mod secrets;
 mod sessions;
 mod state;
+mod timestamp;
 mod upgrade;
 mod visibility;
