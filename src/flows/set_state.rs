@@ -15,11 +15,12 @@ use super::{
 };
 use crate::{
     app::App,
-    event::json,
-    graph::{Event, Membership, Reader, RoomNo},
+    event::{json, version},
+    graph::{Event, Head, Membership, Reader, RoomNo},
     rooms::{
         aliases,
         content::{field, text},
+        power::power_levels,
     },
     store::{ReadError, View},
 };
@@ -63,6 +64,13 @@ fn check(
         return Ok((room, Some(event.event_id.clone())));
     }
     check_content(state)?;
+    match (state.kind.as_str(), state.state_key.as_str()) {
+        ("m.room.create", "") => {
+            return Err(RoomError::BadContent("a room has one `m.room.create`, its first event".to_owned()));
+        }
+        ("m.room.power_levels", "") => check_creators(reader, view, (room, &head), &state.content)?,
+        _ => {}
+    }
     let known = current.as_ref().map(|event| event.content());
     check_aliases(state, known, |alias| Ok(aliases::get(view, alias)?.is_some_and(|alias| alias.room == room)))?;
     Ok((room, None))
@@ -104,6 +112,25 @@ pub(super) fn check_aliases(
         }
     }
     Ok(())
+}
+
+/// From room version 12 on a creator is above all levels and must not have one: content that nobody may send.
+fn check_creators(
+    reader: &Reader,
+    view: &View<'_>,
+    (room, head): (RoomNo, &Head),
+    content: &CanonicalJsonObject,
+) -> Result<(), RoomError> {
+    let rules = version::rules(&head.room_version);
+    if !rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators) {
+        return Ok(());
+    }
+    let Some(CanonicalJsonValue::Object(users)) = content.get("users") else { return Ok(()) };
+    let Some(levels) = power_levels(reader, view, (room, head))? else { return Ok(()) };
+    match levels.creators().iter().find(|creator| users.contains_key(creator.as_str())) {
+        Some(creator) => Err(RoomError::BadContent(format!("{creator} made the room: a creator has no power level"))),
+        None => Ok(()),
+    }
 }
 
 /// Levels must be numbers, whatever the room version lets others write.

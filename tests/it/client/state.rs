@@ -110,7 +110,7 @@ async fn who_may_not_set_it_is_refused() {
     api.put(&name, &bob, json!({"name": "x"})).await.refused(403, "M_FORBIDDEN");
     api.join(&bob, &room).await;
     api.put(&name, &bob, json!({"name": "x"})).await.refused(403, "M_FORBIDDEN");
-    api.put(&path(&room, "state/m.room.create"), &alice, json!({})).await.refused(403, "M_FORBIDDEN");
+    api.put(&path(&room, "state/m.room.create"), &alice, json!({})).await.refused(400, "M_BAD_JSON");
     let of_another = path(&room, "state/org.x/@bob:localhost");
     api.put(&of_another, &alice, json!({})).await.refused(403, "M_FORBIDDEN");
     api.put("/v3/rooms/!none:localhost/state/m.room.name", &alice, json!({})).await.refused(403, "M_FORBIDDEN");
@@ -122,6 +122,20 @@ async fn who_may_not_set_it_is_refused() {
     }
     api.send(Method::PUT, &format!("/_matrix/client{name}"), Some(&alice), "{").await.refused(400, "M_NOT_JSON");
     api.put(&name, &alice, json!({"name": 1.5})).await.refused(400, "M_BAD_JSON");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creator_gets_no_power_level_from_version_12_on() {
+    let api = Api::open();
+    let alice = api.register("alice").await;
+    for (version, answer) in [("11", 200), ("12", 400)] {
+        let room = api.create_room(&alice, json!({"room_version": version})).await;
+        let target = path(&room, "state/m.room.power_levels");
+        let body = json!({"users": {"@alice:localhost": 100, "@bob:localhost": 50}});
+        let answered = api.put(&target, &alice, body).await;
+        assert_eq!(answered.status, answer, "{version}: {}", answered.json);
+        api.put(&target, &alice, json!({"users": {"@bob:localhost": 50}})).await.ok();
+    }
 }
 
 #[tokio::test(start_paused = true)]
