@@ -131,6 +131,10 @@ pub struct Receipt {
     /// With it this server comes back to a room that it has left: the room goes on from it, and not from what it was left
     /// with. Not looked at while the server is in the room.
     pub begins_anew: bool,
+    /// It was fetched from further back, for somebody who reads history: it gets its place there, below this depth of ours,
+    /// but nobody is told of it, and it changes neither the current state nor the extremities. The current state and the
+    /// policy server are not asked.
+    pub backfilled: Option<u64>,
     /// The request that it comes from, if it is ours.
     pub local_echo: Option<LocalEcho>,
     /// Rows to commit with it, unless it is [`Verdict::Rejected`] or [`Verdict::Needs`] something.
@@ -145,6 +149,7 @@ impl From<Verified> for Receipt {
             refused_by_policy: false,
             state_before: None,
             begins_anew: false,
+            backfilled: None,
             local_echo: None,
             rider: None,
         }

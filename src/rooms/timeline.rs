@@ -8,7 +8,7 @@ use super::{
     visibility::Eyes,
 };
 use crate::{
-    graph::{Direction, Event, Place, Reader, RoomNo, Tie},
+    graph::{Direction, Event, Place, Reader, RoomNo, Seq, Tie},
     store::{Position, ReadError, View},
 };
 
@@ -17,6 +17,9 @@ const CHUNK: usize = 100;
 /// Events that are looked at for one page: what a filter or the history visibility hides costs time too. A page that ends
 /// here says how to go on.
 const MOST_LOOKED_AT: usize = 2_000;
+
+/// Holes that are looked at for one page.
+const MOST_HOLES: usize = 100;
 
 /// Which part of a room's history is wanted.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct TimelinePage {
     pub start: PageToken,
     /// Where it goes on; `None` when there is nothing more.
     pub end: Option<PageToken>,
+    /// The deepest hole in the part of the history that was looked through: depth and number of the event above it.
+    pub hole: Option<(u64, Seq)>,
 }
 
 /// Whether a filter wants an event.
@@ -85,7 +90,26 @@ pub fn page(
             Step::GoOn => {}
         }
     };
-    Ok(TimelinePage { chunk: walk.chunk, start, end: more.then_some(walk.at) })
+    let hole = hole(reader, view, room, (start.place, more.then_some(walk.at.place), query.direction))?;
+    // Behind a hole there is more, although it is not here: whoever has read something may ask again.
+    let has_end = query.direction == Direction::Backward && query.to.is_none() && hole.is_some();
+    let more = more || (has_end && !walk.chunk.is_empty());
+    Ok(TimelinePage { chunk: walk.chunk, start, end: more.then_some(walk.at), hole })
+}
+
+/// The deepest hole between two places; `None` for the end of the history.
+fn hole(
+    reader: &Reader,
+    view: &View<'_>,
+    room: RoomNo,
+    (start, end, direction): (Place, Option<Place>, Direction),
+) -> Result<Option<(u64, Seq)>, ReadError> {
+    let (low, high) = match direction {
+        Direction::Backward => (end.map_or(0, |end| end.depth), start.depth),
+        Direction::Forward => (start.depth, end.map_or(u64::MAX, |end| end.depth)),
+    };
+    let holes = reader.gaps(view, room, low, high, MOST_HOLES)?;
+    Ok(holes.into_iter().next_back().map(|(depth, seq, _)| (depth, seq)))
 }
 
 const FIRST: Place = Place { depth: 0, tie: Tie(i64::MIN) };
@@ -113,7 +137,7 @@ fn resolve(
     }
 }
 
-type Rows = crate::store::Page<Place, crate::graph::Seq>;
+type Rows = crate::store::Page<Place, Seq>;
 
 fn rows(
     reader: &Reader,
@@ -149,7 +173,7 @@ impl Walk {
         view: &View<'_>,
         room: RoomNo,
         eyes: &mut Eyes,
-        (query, rows): (&PageQuery<'_>, &[(Place, crate::graph::Seq)]),
+        (query, rows): (&PageQuery<'_>, &[(Place, Seq)]),
     ) -> Result<Step, ReadError> {
         let events = reader.events(view, &rows.iter().map(|(_, seq)| (room, *seq)).collect::<Vec<_>>())?;
         for ((place, _), event) in rows.iter().zip(events) {

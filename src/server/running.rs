@@ -10,7 +10,7 @@ use crate::{
     config::{self, Config},
     ephemeral::typing::Typing,
     federation::{self, Federation, Identity, Inbox, Sender, Servers, Transport, joining::Handshakes, sender::Retries},
-    flows::{guest_access, tell_rooms},
+    flows::{guest_access, room_changes, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
     rooms::Rooms,
@@ -173,6 +173,7 @@ fn start_tasks(app: &App) {
         async move { inbox.keep_house().await }
     });
     app.tasks.spawn_forever("typing", move || typing.clone().run());
+    room_changes::follow(app);
     let keeper = app.clone();
     app.tasks.spawn("guests who are to leave", async move {
         if let Err(error) = guest_access::resume(&keeper).await {

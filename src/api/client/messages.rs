@@ -11,8 +11,8 @@ use super::{raw, room};
 use crate::{
     app::App,
     base::json_writer,
-    flows::room_error::RoomError,
-    graph::{Direction, Event, Place, Reader, RoomNo, Root},
+    flows::{history, room_error::RoomError},
+    graph::{Direction, Event, Place, Reader, RoomNo, Root, Seq},
     http::{Caller, Json, RateClass, RawRequest, Refusal, Routes},
     rooms::{
         access::Access,
@@ -52,7 +52,7 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
     let to = room::token("to", request.query_value("to").as_deref())?;
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?.max(1);
-    let read = app.rooms.read(move |reader, view| {
+    let read = history::read(&app, move |reader, view| {
         let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let newest = access.root();
@@ -60,6 +60,7 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
         let wanted = filter.allows_room(room_id.as_str());
         let query = PageQuery { from, to, direction, limit, filter: &filter };
         let page = timeline::page(reader, view, room, &mut eyes, &query)?;
+        let hole = page.hole.map(|hole| (room, hole));
         let seen = if wanted { page.chunk } else { Vec::new() };
         let chunk = events::write(reader, view, &mut eyes, &recipient, (&seen, Some(&room_id), Bundle::All))?;
         let state = match seen.first() {
@@ -71,7 +72,7 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
             }
             _ => Vec::new(),
         };
-        Ok::<_, RoomError>(json_writer::object(|reply| {
+        let reply = json_writer::object(|reply| {
             reply.array("chunk", |array| room::all(array, &chunk));
             reply.value("start", &page.start.encode());
             if let Some(end) = page.end {
@@ -80,7 +81,8 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
             if filter.lazy_load_members {
                 reply.array("state", |array| room::all(array, &state));
             }
-        }))
+        });
+        Ok((reply, hole))
     });
     Ok(Json::text(read.await?))
 }
@@ -127,7 +129,7 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
     let recipient = room::recipient(&app, &caller);
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?;
-    let read = app.rooms.read(move |reader, view| {
+    let read = history::read(&app, move |reader, view| {
         let access =
             Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
         let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
@@ -142,14 +144,15 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
         let last = around.after.last().unwrap_or(&seen);
         let state = state_at(reader, view, access.room, &last.event, (&filter, &mut all()))?;
         let state = events::write_state(reader, view, &mut access.eyes, &recipient, &state, Some(&room_id))?;
-        Ok::<_, RoomError>(json_writer::object(|reply| {
+        let reply = json_writer::object(|reply| {
             reply.value("start", &around.start.encode());
             reply.value("end", &around.end.encode());
             reply.array("events_before", |array| room::all(array, &before));
             reply.raw("event", &event);
             reply.array("events_after", |array| room::all(array, &after));
             reply.array("state", |array| room::all(array, &state));
-        }))
+        });
+        Ok((reply, around.hole.map(|hole| (access.room, hole))))
     });
     Ok(Json::text(read.await?))
 }
@@ -162,6 +165,8 @@ struct Around {
     after: Vec<Seen>,
     start: PageToken,
     end: PageToken,
+    /// The deepest hole in it.
+    hole: Option<(u64, Seq)>,
 }
 
 fn around(
@@ -173,12 +178,14 @@ fn around(
 ) -> Result<Around, ReadError> {
     let (place, bound) = (Place { depth: event.meta.depth, tie: event.meta.tie }, view.horizon());
     let (start, end) = (PageToken::before(place, bound), PageToken::behind(place, bound));
+    let mut hole = None;
     let mut page = |from: PageToken, direction, limit| -> Result<_, ReadError> {
         if limit == 0 {
             return Ok((Vec::new(), from));
         }
         let query = PageQuery { from: Some(AnyToken::Page(from)), to: None, direction, limit, filter };
         let page = timeline::page(reader, view, access.room, &mut access.eyes, &query)?;
+        hole = hole.max(page.hole);
         // Where the page came to, or the end of history that way.
         let last = page.chunk.last().map(|seen| Place { depth: seen.event.meta.depth, tie: seen.event.meta.tie });
         let reached = page.end.or_else(|| match direction {
@@ -191,7 +198,7 @@ fn around(
     let half = limit / 2;
     let (before, start) = page(start, Direction::Backward, half)?;
     let (after, end) = page(end, Direction::Forward, limit.saturating_sub(half))?;
-    Ok(Around { before, after, start, end })
+    Ok(Around { before, after, start, end, hole })
 }
 
 /// The state after an event; with lazy-loading, of members only those that sent what is returned.

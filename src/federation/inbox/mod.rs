@@ -4,12 +4,13 @@
 //! each room judges them, oldest first, and fetches what they need ([`worker`], [`supply`]). After a crash the staged rows
 //! are still there, and [`Inbox::resume`] goes on with them.
 
+mod backfill;
 mod edus;
-mod origins;
 mod policy;
 mod staging;
 mod supply;
 mod transaction;
+mod turns;
 mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -17,16 +18,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use ruma::OwnedServerName;
 use tokio::sync::Semaphore;
 
-pub use self::transaction::TransactionError;
-use self::{edus::Edus, origins::Origins, staging::Staging, transaction::Transaction, worker::Workers};
+use self::{backfill::Failed, edus::Edus, staging::Staging, transaction::Transaction, turns::Turns, worker::Workers};
+pub use self::{backfill::Hole, transaction::TransactionError};
 use super::{Federation, Origin};
 use crate::{
     base::{clock::Clock, shutdown::Shutdown, tasks::Tasks},
     ephemeral::typing::Typing,
-    graph::Graph,
+    graph::{Graph, RoomNo},
     store::{CommitError, ReadError, Store},
 };
 
+/// Transactions of a server that are under way or wait; it sends one at a time, and again when it gets no answer.
+const MOST_TRANSACTIONS: usize = 4;
+/// Readers of a room's history who wait for more of it.
+const MOST_BACKFILLS: usize = 16;
 /// Rooms whose events are judged at once.
 const ROOMS_AT_ONCE: usize = 32;
 /// How often a transaction is built anew when something else came first.
@@ -46,7 +51,10 @@ struct Inner {
     clock: Clock,
     tasks: Tasks,
     shutdown: Shutdown,
-    origins: Origins,
+    origins: Turns<OwnedServerName>,
+    /// Of rooms whose history is being fetched, and what was asked for in vain.
+    backfills: Turns<RoomNo>,
+    failed: Failed,
     staging: Staging,
     workers: Workers,
     at_once: Semaphore,
@@ -67,7 +75,9 @@ impl Inbox {
             clock: clock.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
-            origins: Origins::default(),
+            origins: Turns::of(MOST_TRANSACTIONS),
+            backfills: Turns::of(MOST_BACKFILLS),
+            failed: Failed::default(),
             staging: Staging::starting_at(store.horizon()),
             workers: Workers::default(),
             at_once: Semaphore::new(ROOMS_AT_ONCE),
@@ -82,7 +92,7 @@ impl Inbox {
     pub async fn take(&self, origin: &Origin, txn_id: &str, body: &[u8]) -> Result<String, TransactionError> {
         let transaction = Transaction::read(body, origin)?;
         let server: OwnedServerName = (**origin).to_owned();
-        let _turn = self.0.origins.turn(&server).await.ok_or(TransactionError::Busy)?;
+        let _turn = self.0.origins.take(&server).await.ok_or(TransactionError::Busy)?;
         if let Some(answer) = self.recorded(&server, txn_id).await? {
             return Ok(answer);
         }

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     event::Pdu,
     federation::keys::{FED_TXN, FED_TXN_AT, STAGED, StagedRow, TxnRow},
-    graph::{RoomNo, keys::bounded},
+    graph::{Rider, RoomNo, keys::bounded},
+    rooms::guest_access,
     store::{Batch, CommitError, Position, ReadError, Store},
 };
 
@@ -199,6 +200,23 @@ impl Staging {
         }
         Ok(rooms)
     }
+}
+
+/// What goes into the commit that takes an event: its staged row, if it has one, is no more; and where it keeps guests out,
+/// somebody must look for ours.
+pub(super) fn rider(room: RoomNo, event: &Pdu, staged: Option<At>) -> Rider {
+    let keeps_out =
+        event.is_state(guest_access::GUEST_ACCESS, "") && !guest_access::is_open(event.content().get().as_bytes());
+    let number = blake3::hash(event.event_id().as_bytes()).as_bytes().first_chunk().copied().unwrap_or_default();
+    let number = u64::from_be_bytes(number);
+    Arc::new(move |_, batch| {
+        if let Some((position, index)) = staged {
+            batch.delete(&STAGED, &(room, position, index));
+        }
+        if keeps_out {
+            guest_access::note_due(batch, room, number);
+        }
+    })
 }
 
 /// The row of a staged event.

@@ -12,11 +12,11 @@ use futures_util::future::join_all;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use thiserror::Error;
 
-use super::Inbox;
+use super::{Inbox, staging::rider};
 use crate::{
-    event::Verified,
-    federation::fetch::{FetchError, RoomRules, in_graph_order, keep_outliers},
-    graph::{Needs, Receipt, RoomNo, SendError, Verdict},
+    event::{Verified, version},
+    federation::fetch::{Fetch, FetchError, RoomRules, in_graph_order, keep_outliers},
+    graph::{Needs, Receipt, RoomNo, SendError, Tie, Verdict},
     store::ReadError,
 };
 
@@ -61,11 +61,29 @@ pub(super) struct Supply {
 }
 
 /// Events that were fetched and are not judged yet.
-type Waiting = BTreeMap<OwnedEventId, Verified>;
+pub(super) type Waiting = BTreeMap<OwnedEventId, Verified>;
 
 impl Supply {
     pub(super) fn new(inbox: Inbox, no: RoomNo, room: RoomRules) -> Self {
         Self { inbox, no, room }
+    }
+
+    /// For a room that this server is in.
+    pub(super) async fn of(inbox: &Inbox, no: RoomNo) -> Result<Option<Self>, ReadError> {
+        let reader = inbox.0.graph.reader().clone();
+        let head = inbox.0.store.read(move |view| reader.head(view, no)).await?;
+        let room = head.filter(|head| !head.is_left && !head.is_blocked).and_then(|head| {
+            Some(RoomRules { rules: version::rules(&head.room_version)?, room_id: head.room_id.clone() })
+        });
+        Ok(room.map(|room| Self { inbox: inbox.clone(), no, room }))
+    }
+
+    pub(super) fn room(&self) -> &RoomRules {
+        &self.room
+    }
+
+    pub(super) fn fetch(&self) -> &Fetch {
+        self.inbox.0.federation.fetch()
     }
 
     /// Fetches what an event needs: from the server that sent it and, if that has failed before, from others of the room.
@@ -84,7 +102,7 @@ impl Supply {
         };
         let mut servers = vec![origin.clone()];
         if tries > 0 {
-            servers.extend(self.others(event, origin).await?);
+            servers.extend(self.others(event.pdu().sender().server_name(), Some(origin), MOST_OTHERS).await?);
         }
         let mut result = Ok(Supplied::Events);
         for server in servers {
@@ -96,20 +114,24 @@ impl Supply {
         result
     }
 
-    /// Other servers of the room: the sender's first.
-    async fn others(&self, event: &Verified, origin: &ServerName) -> Result<Vec<OwnedServerName>, ReadError> {
+    /// Some servers of the room, but for ours and one more: this one first, then those of the most users.
+    pub(super) async fn others(
+        &self,
+        first: &ServerName,
+        without: Option<&OwnedServerName>,
+        most: usize,
+    ) -> Result<Vec<OwnedServerName>, ReadError> {
         let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
         let servers = self.inbox.0.store.read(move |view| reader.servers(view, no)).await?;
-        let sender = event.pdu().sender().server_name();
         let own = self.inbox.0.graph.server_name();
         let joined = servers.into_iter().filter(|(_, row)| row.joined_users > 0);
         let mut others: Vec<(bool, u32, OwnedServerName)> = joined
             .filter_map(|(name, row)| Some((OwnedServerName::try_from(name).ok()?, row.joined_users)))
-            .filter(|(name, _)| name != origin && name != own)
-            .map(|(name, users)| (name == sender, users, name))
+            .filter(|(name, _)| Some(name) != without && name != own)
+            .map(|(name, users)| (name == first, users, name))
             .collect();
         others.sort_unstable_by(|one, other| other.cmp(one));
-        Ok(others.into_iter().take(MOST_OTHERS).map(|(.., name)| name).collect())
+        Ok(others.into_iter().take(most).map(|(.., name)| name).collect())
     }
 
     async fn events_from(
@@ -179,7 +201,10 @@ impl Supply {
     }
 
     /// Hands an event to the graph; one that needs the policy server's signature has it asked for.
-    async fn receive(&self, receipt: Receipt) -> Result<Verdict, SupplyError> {
+    pub(super) async fn receive(&self, mut receipt: Receipt) -> Result<Verdict, SupplyError> {
+        if receipt.backfilled.is_none() {
+            receipt.rider = Some(rider(self.no, receipt.event.pdu(), None));
+        }
         let verdict = self.inbox.0.graph.receive(self.no, receipt.clone()).await?;
         if verdict != Verdict::Needs(Needs::PolicySignature) {
             return Ok(verdict);
@@ -192,7 +217,7 @@ impl Supply {
     }
 
     /// Fetches auth events of an event, and theirs.
-    async fn authorise(
+    pub(super) async fn authorise(
         &self,
         server: &ServerName,
         event: &Verified,
@@ -231,7 +256,11 @@ impl Supply {
     }
 
     /// The state before an event, as a server says: what can be had of it is here then.
-    async fn state_before(&self, server: &ServerName, id: &OwnedEventId) -> Result<Vec<OwnedEventId>, SupplyError> {
+    pub(super) async fn state_before(
+        &self,
+        server: &ServerName,
+        id: &OwnedEventId,
+    ) -> Result<Vec<OwnedEventId>, SupplyError> {
         let (fetch, graph) = (self.inbox.0.federation.fetch(), &self.inbox.0.graph);
         let ids = fetch.state_ids(server, &self.room.room_id, id).await?;
         let all = ids.auth_chain.into_iter().chain(ids.state.iter().cloned()).collect();
@@ -251,7 +280,7 @@ impl Supply {
     }
 
     /// Of some ids, those of events that are not here, or whose place in the graph is not known.
-    async fn without_place(&self, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, ReadError> {
+    pub(super) async fn without_place(&self, ids: Vec<OwnedEventId>) -> Result<Vec<OwnedEventId>, ReadError> {
         let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
         let read = self.inbox.0.store.read(move |view| {
             let mut lacking = Vec::new();
@@ -260,7 +289,7 @@ impl Supply {
                     Some(at) => reader.meta(view, no, at.seq)?,
                     None => None,
                 };
-                if meta.is_none_or(|meta| meta.tie == crate::graph::Tie::default()) {
+                if meta.is_none_or(|meta| meta.tie == Tie::default()) {
                     lacking.push(id.clone());
                 }
             }
@@ -281,7 +310,7 @@ impl Supply {
     }
 }
 
-fn id_of(event: &Verified) -> OwnedEventId {
+pub(super) fn id_of(event: &Verified) -> OwnedEventId {
     event.pdu().event_id().to_owned()
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use self::item::{Item, State};
 use super::{
     Inbox,
-    staging::{At, row},
+    staging::{At, rider, row},
     supply::{Supplied, Supply, SupplyError},
 };
 use crate::{
@@ -261,10 +261,8 @@ impl Worker {
         for at in ready {
             let item = self.items.get(at).filter(|item| item.state == State::Ready);
             let Some((item, event)) = item.and_then(|item| Some((item, item.verified.clone()?))) else { continue };
-            let (no, (position, index)) = (self.no, *at);
-            let rider = move |_: &_, batch: &mut Batch| batch.delete(&STAGED, &(no, position, index));
-            let receipt =
-                Receipt { refused_by_policy: item.is_refused, rider: Some(Arc::new(rider)), ..Receipt::from(event) };
+            let rider = rider(self.no, event.pdu(), Some(*at));
+            let receipt = Receipt { refused_by_policy: item.is_refused, rider: Some(rider), ..Receipt::from(event) };
             receipts.push((*at, receipt));
         }
         let judging = receipts.into_iter().map(|(at, receipt)| {

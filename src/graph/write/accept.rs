@@ -94,6 +94,10 @@ impl Draft<'_, '_> {
         }
         let known = self.known_already(pdu)?;
         let cited = self.cited_by(pdu, receipt.state_before.is_some())?;
+        let old = match receipt.backfilled {
+            Some(below) => Some(self.depth_of_citing(pdu.event_id())?.min(below)),
+            None => None,
+        };
         let prev_depth = cited.prev.iter().map(|(_, meta)| meta.depth).max().unwrap_or_default();
         let placing = |status, root_before| Placing {
             pdu: pdu.clone(),
@@ -106,6 +110,7 @@ impl Draft<'_, '_> {
             local_echo: receipt.local_echo.clone(),
             relay: receipt.relay,
             missing: cited.missing.clone(),
+            old,
         };
         // A rejected event may be cited as previous, so the state before it counts, too.
         let root_before = match &receipt.state_before {
@@ -125,6 +130,13 @@ impl Draft<'_, '_> {
                 return self.reject(known, placing(Status::Rejected, root_before), error);
             }
             Err(error) => return Err(error.into()),
+        }
+        if old.is_some() {
+            self.arrive(pdu.event_id())?;
+            let effect = self.effect_of(pdu, root_before)?;
+            let placed = self.enter_old(placing(effect_status(effect), root_before), effect)?;
+            self.settle(placed.seq, pdu.event_id())?;
+            return Ok(Verdict::Accepted(placed));
         }
         let begins_anew = receipt.begins_anew && self.head.is_left;
         let current = if begins_anew { root_before } else { self.head.root };
@@ -264,7 +276,9 @@ impl Draft<'_, '_> {
         }
         let find = |id: &EventId| authorising.iter().find(|pdu| pdu.event_id() == id).cloned();
         if pdu.is_state("m.room.create", "") {
-            return Ok(Err(AuthError("the room has a create event".to_owned())));
+            // But for its own one, when that gets its place in history.
+            let own = self.current("m.room.create", "")?.is_some_and(|create| create.pdu.event_id() == pdu.event_id());
+            return Ok(if own { Ok(()) } else { Err(AuthError("the room has a create event".to_owned())) });
         }
         if implied.is_some_and(|id| room_id_of_create(&id).ok().as_deref() != Some(pdu.room_id())) {
             return Ok(Err(AuthError("the create event is of another room".to_owned())));
@@ -336,6 +350,23 @@ impl Draft<'_, '_> {
         if status == Status::Accepted {
             self.deliver(seq, changes)?;
         }
+        self.take_effect(effect, &pdu, seq)?;
+        Ok(self.placed(seq, &pdu))
+    }
+
+    /// Puts an event of further back into its place. Nobody is told of it, and what holds now stays.
+    fn enter_old(&mut self, placing: Placing, effect: Option<Effect>) -> Result<Placed, SendError> {
+        let (pdu, status) = (placing.pdu.clone(), placing.status);
+        let (seq, _) = self.place(placing)?;
+        if status == Status::Accepted {
+            self.relate(seq)?;
+        }
+        self.take_effect(effect, &pdu, seq)?;
+        Ok(self.placed(seq, &pdu))
+    }
+
+    /// A redaction redacts its target, or waits for it.
+    fn take_effect(&mut self, effect: Option<Effect>, pdu: &Pdu, seq: Seq) -> Result<(), SendError> {
         match (effect, pdu.redacts()) {
             (Some(Effect::Applies(target)), _) => self.redact(target, seq)?,
             (Some(Effect::TargetUnknown), Some(target)) => {
@@ -343,7 +374,7 @@ impl Draft<'_, '_> {
             }
             _ => {}
         }
-        Ok(self.placed(seq, &pdu))
+        Ok(())
     }
 
     pub(super) fn placed(&self, seq: Seq, pdu: &Pdu) -> Placed {

@@ -88,6 +88,7 @@ impl Draft<'_, '_> {
             local_echo: proposal.local_echo.clone(),
             relay: true,
             missing: Vec::new(),
+            old: None,
             pdu,
         };
         self.enter(placing, effect, false)
@@ -219,6 +220,7 @@ pub(super) fn place_create(draft: &mut Draft<'_, '_>, proposal: &Proposal, pdu: 
         local_echo: proposal.local_echo.clone(),
         relay: true,
         missing: Vec::new(),
+        old: None,
     };
     draft.enter(placing, None, false)
 }

@@ -17,7 +17,7 @@ use crate::{
         },
         log::{Entry, Stream, record, record_event},
         rows::{AuthEvents, EventAt, Gap, Logged, Original},
-        types::{Root, Seq, Tie},
+        types::{Root, Seq, Status, Tie},
     },
     store::{Batch, Position},
 };
@@ -106,6 +106,9 @@ fn event_rows(batch: &mut Batch, room: RoomNo, index: u8, event: &Drafted, expir
         batch.put(&EVENT_META, &(room, seq), &meta);
         return;
     }
+    if event.is_old {
+        return old_rows(batch, room, index, event, meta);
+    }
     let Some(delivered) = &event.delivery else {
         batch.put_at(&EVENT_META, move |position| ((room, seq), EventMeta { tie: Tie::live(position, index), ..meta }));
         return;
@@ -121,6 +124,18 @@ fn event_rows(batch: &mut Batch, room: RoomNo, index: u8, event: &Drafted, expir
         redacts: event.redacts,
     };
     deliver(batch, delivery, delivered.max_depth);
+}
+
+/// The rows of an event of further back: in the graph's order, for those who read history.
+fn old_rows(batch: &mut Batch, room: RoomNo, index: u8, event: &Drafted, meta: EventMeta) {
+    let (seq, depth) = (event.seq, event.depth);
+    batch.put_at(&EVENT_META, move |position| {
+        ((room, seq), EventMeta { tie: Tie::backfilled(position, index), ..meta })
+    });
+    if event.status == Status::Accepted {
+        batch.put_at(&TIMELINE, move |position| ((room, depth, Tie::backfilled(position, index)), seq));
+        batch.put(&BY_TIME, &(room, event.body.origin_server_ts, seq), &());
+    }
 }
 
 /// The rows of an event that clients see from now on.
@@ -193,15 +208,18 @@ fn state_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
 
 fn relation_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
     let room = draft.room.no;
-    let index_of = |seq: Seq| {
+    // The tie of an event of the draft, once there is a position.
+    let tie_of = |seq: Seq| {
         let index = draft.events.iter().rposition(|event| event.seq == seq).unwrap_or(usize::MAX);
-        u8::try_from(index).unwrap_or(u8::MAX)
+        let is_old = draft.events.get(index).is_some_and(|event| event.is_old);
+        let index = u8::try_from(index).unwrap_or(u8::MAX);
+        move |position| if is_old { Tie::backfilled(position, index) } else { Tie::live(position, index) }
     };
     for change in &draft.relation_changes {
         match *change {
             RelationChange::Added { target, hash, seq } => {
-                let index = index_of(seq);
-                batch.put_at(&RELATION, move |position| ((room, target, hash, Tie::live(position, index)), seq));
+                let tie = tie_of(seq);
+                batch.put_at(&RELATION, move |position| ((room, target, hash, tie(position)), seq));
             }
             RelationChange::Removed { target, hash, tie } => batch.delete(&RELATION, &(room, target, hash, tie)),
             RelationChange::Found { target, hash, tie, seq } => batch.put(&RELATION, &(room, target, hash, tie), &seq),
@@ -214,8 +232,8 @@ fn relation_rows(batch: &mut Batch, draft: &Draft<'_, '_>) {
         let root = *root;
         match (thread.last, thread.last_stored) {
             (Some(last), _) => {
-                let index = index_of(last);
-                batch.put_at(&THREAD, move |position| ((room, Tie::live(position, index), root), ()));
+                let tie = tie_of(last);
+                batch.put_at(&THREAD, move |position| ((room, tie(position), root), ()));
             }
             (None, Some(tie)) => batch.put(&THREAD, &(room, tie, root), &()),
             (None, None) => {}

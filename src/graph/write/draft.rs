@@ -33,6 +33,8 @@ use crate::{
 
 /// How far an event's own depth may lie above those of its previous events before it is cut.
 const DEPTH_LEAP: u64 = 1 << 20;
+/// The largest depth of the first event of a room that is here: far from [`LARGEST_DEPTH`], so that more can follow.
+const DEEPEST_BEGINNING: u64 = 1 << 40;
 /// Events that are looked at for extremities that a new event has behind it.
 const MOST_BEHIND: usize = 500;
 /// The largest integer of canonical JSON, and so the largest depth.
@@ -58,6 +60,8 @@ pub(super) struct Drafted {
     pub(super) in_graph: bool,
     /// What it redacts of what is known here, if it may.
     pub(super) redacts: Option<Seq>,
+    /// It was fetched from further back: it has its place in the graph's order, and none in that of arrival.
+    pub(super) is_old: bool,
     /// How it is delivered, if it is.
     pub(super) delivery: Option<Delivered>,
 }
@@ -86,6 +90,8 @@ pub(super) struct Placing {
     pub(super) relay: bool,
     /// Previous events that are not here.
     pub(super) missing: Vec<OwnedEventId>,
+    /// It was fetched from further back: the depth that it must stay below, that of the events which cite it.
+    pub(super) old: Option<u64>,
 }
 
 pub(super) struct Draft<'a, 'v> {
@@ -181,7 +187,8 @@ impl<'a, 'v> Draft<'a, 'v> {
 
     /// Puts an event into the draft: its number, its depth, the state after it. Says the number and that state.
     pub(super) fn place(&mut self, placing: Placing) -> Result<(Seq, Root), ReadError> {
-        let Placing { pdu, seq, status, in_graph, root_before, prev_depth, auth, local_echo, relay, missing } = placing;
+        let Placing { pdu, seq, status, in_graph, root_before, prev_depth, auth, local_echo, relay, missing, old } =
+            placing;
         let seq = match seq {
             Some(seq) => seq,
             None => {
@@ -190,8 +197,7 @@ impl<'a, 'v> Draft<'a, 'v> {
                 seq
             }
         };
-        let (lowest, highest) = (prev_depth.saturating_add(1), prev_depth.saturating_add(DEPTH_LEAP));
-        let depth = pdu.depth().clamp(lowest, highest).min(LARGEST_DEPTH);
+        let depth = self.depth(pdu.depth(), prev_depth, (missing.is_empty(), old));
         let root_after = match pdu.state_key() {
             Some(state_key) if status.counts_in_state() => self.with_entry(root_before, pdu.kind(), state_key, seq)?,
             _ => root_before,
@@ -211,10 +217,25 @@ impl<'a, 'v> Draft<'a, 'v> {
             relay,
             in_graph,
             redacts: None,
+            is_old: old.is_some(),
             delivery: None,
             pdu,
         });
         Ok((seq, root_after))
+    }
+
+    /// The depth by which an event is ordered: what it says, but behind its previous events, not far beyond what is known, and
+    /// before those that cite it.
+    fn depth(&self, claimed: u64, prev_depth: u64, (is_whole, old): (bool, Option<u64>)) -> u64 {
+        let lowest = prev_depth.saturating_add(1);
+        let highest = match self.head.max_depth {
+            _ if is_whole => prev_depth.saturating_add(DEPTH_LEAP),
+            // The room begins here, in the middle of its history.
+            0 => DEEPEST_BEGINNING,
+            max_depth => prev_depth.max(max_depth).saturating_add(DEPTH_LEAP),
+        };
+        let highest = old.map_or(highest, |below| highest.min(below.saturating_sub(1)));
+        claimed.clamp(lowest, highest.max(lowest)).min(LARGEST_DEPTH)
     }
 
     /// Makes an accepted event (the last that was placed) a forward extremity in the place of those that are before it. If

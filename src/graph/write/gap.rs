@@ -21,6 +21,20 @@ impl Draft<'_, '_> {
         self.missing.extend(missing.into_iter().map(|event_id| MissingDraft { event_id, citing: seq }));
     }
 
+    /// The least depth of the events that have an event before them; [`u64::MAX`] if there are none.
+    pub(super) fn depth_of_citing(&self, event_id: &EventId) -> Result<u64, ReadError> {
+        let drafted = self.missing.iter().filter(|missing| missing.event_id == event_id).map(|missing| missing.citing);
+        let mut waiting: Vec<Seq> = drafted.collect();
+        waiting.extend(self.waiting(event_id)?);
+        let mut least = u64::MAX;
+        for (known, _) in self.known_many(&waiting)? {
+            if known.pdu.prev_events().iter().any(|prev| prev == event_id) {
+                least = least.min(self.meta(known.seq)?.depth);
+            }
+        }
+        Ok(least)
+    }
+
     /// An event that gets its place fills the gaps that it left. Says whether an event of the graph has it before it.
     pub(super) fn arrive(&mut self, event_id: &EventId) -> Result<bool, ReadError> {
         let drafted = self.missing.iter().filter(|missing| missing.event_id == event_id).map(|missing| missing.citing);

@@ -45,6 +45,7 @@ impl Draft<'_, '_> {
             local_echo: None,
             relay: false,
             missing: Vec::new(),
+            old: None,
         };
         let (seq, _) = self.place(placing)?;
         Ok(match checked {

@@ -171,7 +171,7 @@ impl Draft<'_, '_> {
                 let delivered = Delivered { max_depth: self.head.max_depth, root_after: self.head.root, change: None };
                 if let Some(redaction) = self.events.iter_mut().rev().find(|event| event.seq == citing) {
                     redaction.status = Status::Accepted;
-                    redaction.delivery = Some(delivered);
+                    redaction.delivery = (!redaction.is_old).then_some(delivered);
                 }
                 self.redact(target, citing)
             }

@@ -81,8 +81,15 @@ impl Draft<'_, '_> {
                 let hash = relation_hash(&relation.rel_type);
                 self.relation_changes.push(RelationChange::Added { target: at.seq, hash, seq });
                 if relation.is_thread() {
+                    let is_old = self.drafted(seq).is_some_and(|event| event.is_old);
                     let thread = self.thread(at.seq)?;
-                    thread.last = Some(seq);
+                    // One of further back is the last only of a thread of which nothing else is here; of several such, the
+                    // one that came first ranks highest.
+                    if !is_old {
+                        thread.last = Some(seq);
+                    } else if thread.stored.is_none() {
+                        thread.last = thread.last.or(Some(seq));
+                    }
                 }
             }
             Some(_) => {}

@@ -79,6 +79,7 @@ fn try_draft(env: &Env, view: &View<'_>, staged: &Staged) -> Result<(Placed, Bat
         // The server through which it went tells all others.
         relay: false,
         missing: staged.join.prev_events().to_vec(),
+        old: None,
     };
     let placed = draft.enter(placing, None, false)?;
     let (batch, _) = commit::rows(&mut draft);

@@ -58,6 +58,16 @@ async fn users_of_the_server_that_sends_it_type() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_goes_types_no_more() {
+    let stage = Stage::new().await;
+    stage.edus("1", &[stage.typing_edu("@bob:p.q", true)]).await;
+    let bob = stage.scene.user("bob").to_string();
+    let leave = stage.event("m.room.member", Some(&bob), json!({"membership": "leave"}), None);
+    stage.send("2", &[&leave]).await;
+    assert_eq!(stage.typing().await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn receipts_come_from_the_users_own_server() {
     let stage = Stage::new().await;
     let said = stage.scene.says("hello").await;

@@ -17,16 +17,16 @@ fn body(request: &Outbound) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
-fn is(request: &Outbound, endpoint: &str) -> bool {
+pub(super) fn is(request: &Outbound, endpoint: &str) -> bool {
     request.target.starts_with(&format!("/_matrix/federation/v1/{endpoint}/"))
 }
 
-fn ids(pdus: &[Pdu]) -> Vec<OwnedEventId> {
+pub(super) fn ids(pdus: &[Pdu]) -> Vec<OwnedEventId> {
     pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect()
 }
 
 /// The answer to `/event` for one of these.
-fn event_of(request: &Outbound, pdus: &[Value], ids: &[OwnedEventId]) -> Option<(u16, Value)> {
+pub(super) fn event_of(request: &Outbound, pdus: &[Value], ids: &[OwnedEventId]) -> Option<(u16, Value)> {
     let wanted = request.target.rsplit('/').next().unwrap().replace("%24", "$");
     let at = ids.iter().position(|id| id.as_str() == wanted)?;
     Some((200, json!({"origin": "p.q", "origin_server_ts": 0, "pdus": [pdus[at]]})))
@@ -34,7 +34,7 @@ fn event_of(request: &Outbound, pdus: &[Value], ids: &[OwnedEventId]) -> Option<
 
 impl Stage {
     /// The state of the room now, as another server would say it.
-    fn state_ids(&self) -> Vec<OwnedEventId> {
+    pub(super) fn state_ids(&self) -> Vec<OwnedEventId> {
         self.scene.read(|reader, view, no, head| {
             let state = reader.state(view, no, head.root)?;
             let wanted: Vec<_> = state.into_iter().map(|(_, seq)| (no, seq)).collect();

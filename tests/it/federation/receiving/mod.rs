@@ -1,5 +1,6 @@
 //! What other servers send: transactions, and what their events need.
 
+mod backfill;
 mod edus;
 mod missing;
 mod transactions;
