@@ -116,6 +116,11 @@ impl Scene {
 
     /// An event of the peer, as it is signed and received: authorised by this state.
     pub(super) fn signed(&self, draft: Draft, root: Root) -> (Pdu, Receipt) {
+        self.signed_at(100, draft, root)
+    }
+
+    /// The same, at a depth.
+    pub(super) fn signed_at(&self, depth: u64, draft: Draft, root: Root) -> (Pdu, Receipt) {
         let rules = self.rules();
         let content = json::parse(draft.content.to_string().as_bytes()).unwrap();
         let raw = serde_json::value::to_raw_value(&content).unwrap();
@@ -133,7 +138,7 @@ impl Scene {
             origin_server_ts: START + 5,
             prev_events: draft.prev.unwrap_or_else(|| self.tips()).into_iter().map(Into::into).collect(),
             auth_events: self.ids(root, &keys).into_iter().map(Into::into).collect(),
-            depth: 100,
+            depth,
         };
         let key = self.peer.key();
         let pdu = build::build(template, rules, &key).unwrap();

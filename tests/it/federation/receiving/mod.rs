@@ -66,11 +66,13 @@ impl Stage {
 
     /// An event of Bob, authorised by our current state.
     fn event(&self, kind: &'static str, state_key: Option<&str>, content: Value, prev: Option<&[&Pdu]>) -> Pdu {
+        let newest = self.scene.read(|_, _, _, head| Ok(head.max_depth));
+        let depth = prev.map_or(newest, |prev| prev.iter().map(|pdu| pdu.depth()).max().unwrap_or_default()) + 1;
         let prev = prev.map(|prev| prev.iter().map(|pdu| pdu.event_id().to_owned()).collect());
         let state_key = state_key.map(str::to_owned);
         let draft = Draft { sender: self.scene.user("bob"), kind, state_key, content, prev };
         let root = self.scene.read(|_, _, _, head| Ok(head.root));
-        self.scene.signed(draft, root).0
+        self.scene.signed_at(depth, draft, root).0
     }
 
     /// A chain of things that Bob says, each behind the one before.
