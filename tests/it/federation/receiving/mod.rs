@@ -127,10 +127,15 @@ impl Stage {
         events.as_array().unwrap().iter().map(|event| event["event_id"].as_str().unwrap().try_into().unwrap()).collect()
     }
 
-    /// What was asked of the peer since the last time, without the room's name and without requests for keys.
+    /// What was asked of the peer since the last time, without the room's name, and without what it is sent and its keys.
     fn asked(&self) -> Vec<String> {
         let room = super::reads::encoded(self.scene.room.as_str());
-        let sent = self.scene.network.sent().into_iter().filter(|line| !line.contains("/_matrix/key/"));
+        let sent = self
+            .scene
+            .network
+            .sent()
+            .into_iter()
+            .filter(|line| !line.contains("/_matrix/key/") && !line.contains("/v1/send/"));
         sent.map(|line| {
             line.replace("/_matrix/federation/v1/", "").replace(&room, "ROOM").replace(self.scene.room.as_str(), "ROOM")
         })
