@@ -15,15 +15,16 @@ use std::{
 
 use futures_util::future::join_all;
 use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt,
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt,
     api::{
         OutgoingRequest,
         federation::{
             authorization::get_event_authorization::v1 as get_event_authorization,
             backfill::get_backfill::v1 as get_backfill,
             event::{
-                get_event::v1 as get_event, get_missing_events::v1 as get_missing_events,
-                get_room_state::v1 as get_room_state, get_room_state_ids::v1 as get_room_state_ids,
+                get_event::v1 as get_event, get_event_by_timestamp::v1 as get_event_by_timestamp,
+                get_missing_events::v1 as get_missing_events, get_room_state::v1 as get_room_state,
+                get_room_state_ids::v1 as get_room_state_ids,
             },
         },
         path_builder::PathBuilder,
@@ -39,8 +40,9 @@ use super::{
     key_ring::Keys,
 };
 use crate::{
+    base::clock::UnixMillis,
     event::{Pdu, Rules, Verified},
-    graph::{Graph, RoomNo, SendError, Verdict},
+    graph::{Direction, Graph, RoomNo, SendError, Verdict},
     store::ReadError,
 };
 
@@ -224,6 +226,26 @@ impl Fetch {
         let request = get_event_authorization::Request::new(room.room_id.clone(), event_id.to_owned());
         let chain = self.ask(server, request, Bounds::USUAL).await?.auth_chain;
         Ok(in_auth_order(self.verified(room, &chain).await?))
+    }
+
+    /// The event nearest to a time, going one way, as another server knows it: its id and its own time, in ms.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn nearest_by_time(
+        &self,
+        server: &ServerName,
+        room_id: &RoomId,
+        (ts, direction): (UnixMillis, Direction),
+    ) -> Result<(OwnedEventId, UnixMillis), FetchError> {
+        let dir = match direction {
+            Direction::Forward => ruma::api::Direction::Forward,
+            Direction::Backward => ruma::api::Direction::Backward,
+        };
+        let ts = MilliSecondsSinceUnixEpoch(UInt::new_saturating(ts));
+        let request = get_event_by_timestamp::Request::new(room_id.to_owned(), ts, dir);
+        let found = self.ask(server, request, ONE).await?;
+        Ok((found.event_id, found.origin_server_ts.get().into()))
     }
 
     /// The state before an event, by ids (`/state_ids`).

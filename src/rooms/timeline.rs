@@ -34,6 +34,8 @@ pub struct PageQuery<'a> {
     pub limit: usize,
     /// Which events.
     pub filter: &'a RoomEventFilter,
+    /// Going back, stop above this depth's predecessors: below lies a hole that can be filled later.
+    pub cut: Option<u64>,
 }
 
 /// Part of a room's history.
@@ -90,6 +92,11 @@ pub fn page(
             Step::GoOn => {}
         }
     };
+    if let Some(depth) = query.cut.filter(|_| query.direction == Direction::Backward) {
+        walk.chunk.retain(|seen| seen.event.meta.depth >= depth);
+        let at = PageToken { bound: walk.at.bound, place: Place { depth, tie: FIRST.tie } };
+        return Ok(TimelinePage { chunk: walk.chunk, start, end: Some(at), hole: None });
+    }
     let hole = hole(reader, view, room, (start.place, more.then_some(walk.at.place), query.direction))?;
     // Behind a hole there is more, although it is not here: whoever has read something may ask again.
     let has_end = query.direction == Direction::Backward && query.to.is_none() && hole.is_some();

@@ -40,7 +40,8 @@ async fn room_initial_sync(app: App, caller: Caller, request: RawRequest) -> Res
         let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let filter = RoomEventFilter::default();
-        let query = PageQuery { from: None, to: None, direction: Direction::Backward, limit, filter: &filter };
+        let query =
+            PageQuery { from: None, to: None, direction: Direction::Backward, limit, filter: &filter, cut: None };
         let mut page = timeline::page(reader, view, access.room, &mut access.eyes, &query)?;
         page.chunk.reverse();
         let first = page.chunk.first().map(|seen| Place { depth: seen.event.meta.depth, tie: seen.event.meta.tie });

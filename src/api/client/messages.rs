@@ -52,13 +52,13 @@ async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<J
     let to = room::token("to", request.query_value("to").as_deref())?;
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?.max(1);
-    let read = history::read(&app, move |reader, view| {
+    let read = history::read(&app, move |reader, view, cut| {
         let access = Access::to_read(reader, view, &room_id, &recipient.user_id)?;
         let access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
         let newest = access.root();
         let Access { room, mut eyes, .. } = access;
         let wanted = filter.allows_room(room_id.as_str());
-        let query = PageQuery { from, to, direction, limit, filter: &filter };
+        let query = PageQuery { from, to, direction, limit, filter: &filter, cut };
         let page = timeline::page(reader, view, room, &mut eyes, &query)?;
         let hole = page.hole.map(|hole| (room, hole));
         let seen = if wanted { page.chunk } else { Vec::new() };
@@ -129,7 +129,7 @@ async fn get_context(app: App, caller: Caller, request: RawRequest) -> Result<Js
     let recipient = room::recipient(&app, &caller);
     let filter = room::filter(&request)?;
     let limit = limit(&request, &filter)?;
-    let read = history::read(&app, move |reader, view| {
+    let read = history::read(&app, move |reader, view, _| {
         let access =
             Access::to_history(reader, view, &room_id, &recipient.user_id).map_err(|error| hidden(error.into()))?;
         let mut access = access.ignoring(account_data::ignored(view, &recipient.user_id)?);
@@ -183,7 +183,7 @@ fn around(
         if limit == 0 {
             return Ok((Vec::new(), from));
         }
-        let query = PageQuery { from: Some(AnyToken::Page(from)), to: None, direction, limit, filter };
+        let query = PageQuery { from: Some(AnyToken::Page(from)), to: None, direction, limit, filter, cut: None };
         let page = timeline::page(reader, view, access.room, &mut access.eyes, &query)?;
         hole = hole.max(page.hole);
         // Where the page came to, or the end of history that way.

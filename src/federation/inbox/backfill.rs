@@ -18,7 +18,7 @@ use crate::{
     base::clock::UnixMillis,
     event::Verified,
     federation::fetch::in_graph_order,
-    graph::{Gap, Needs, Receipt, RoomNo, Seq, Verdict},
+    graph::{Direction, Gap, Needs, Receipt, RoomNo, Seq, Verdict},
     store::ReadError,
 };
 
@@ -26,6 +26,8 @@ use crate::{
 const MOST_EVENTS: u32 = 100;
 /// Servers that are asked for one hole.
 const MOST_SERVERS: usize = 3;
+/// Holes of a room that are looked at.
+const MOST_HOLES: usize = 1_000;
 /// Events of one answer of which the state before them is asked for.
 const MOST_BASES: usize = 5;
 /// For how long a reader waits at the most.
@@ -97,6 +99,50 @@ impl Inbox {
                 Ok(true) => return Ok(true),
                 Ok(false) => tracing::info!(?hole, %server, "a server has no more history"),
                 Err(error) => tracing::info!(?hole, %server, %error, "a server gives no history"),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fetches the event that is nearest to a time, going one way, if another server of a room that has holes knows one nearer
+    /// than this one; says whether it is here now.
+    pub async fn fetch_near(&self, room: RoomNo, at: (UnixMillis, Direction), own: Option<UnixMillis>) -> bool {
+        let Some(_turn) = self.0.backfills.take(&room).await else { return false };
+        match tokio::time::timeout(WITHIN, self.look_near(room, at, own)).await {
+            Ok(Ok(is_found)) => is_found,
+            Ok(Err(error)) => {
+                tracing::info!(?room, %error, "no event of that time could be fetched");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn look_near(
+        &self,
+        room: RoomNo,
+        (ts, direction): (UnixMillis, Direction),
+        own: Option<UnixMillis>,
+    ) -> Result<bool, SupplyError> {
+        let reader = self.0.graph.reader().clone();
+        let holes = self.0.store.read(move |view| reader.gaps(view, room, 0, u64::MAX, MOST_HOLES)).await?;
+        let (Some((depth, ..)), Some(supply)) = (holes.last(), Supply::of(self, room).await?) else { return Ok(false) };
+        for server in supply.others(self.0.graph.server_name(), None, MOST_SERVERS).await? {
+            let found = self.0.federation.fetch();
+            let (id, found_ts) = match found.nearest_by_time(&server, &supply.room().room_id, (ts, direction)).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::debug!(%server, %error, "a server knows no event of that time");
+                    continue;
+                }
+            };
+            let is_nearer = match direction {
+                Direction::Forward => found_ts >= ts && own.is_none_or(|own| found_ts < own),
+                Direction::Backward => found_ts <= ts && own.is_none_or(|own| found_ts > own),
+            };
+            let from = [id];
+            if is_nearer && supply.backfill(&server, (&from, *depth)).await? {
+                return Ok(true);
             }
         }
         Ok(false)

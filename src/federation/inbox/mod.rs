@@ -6,6 +6,7 @@
 
 mod backfill;
 mod edus;
+mod extremities;
 mod policy;
 mod staging;
 mod supply;

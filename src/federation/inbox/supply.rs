@@ -91,7 +91,7 @@ impl Supply {
         &self,
         event: &Verified,
         needs: Needs,
-        (origin, tries): (&OwnedServerName, u8),
+        (origin, asks_others): (&OwnedServerName, bool),
     ) -> Result<Supplied, SupplyError> {
         let (prev, auth) = match needs {
             Needs::Missing { prev, auth } => (prev, auth),
@@ -101,7 +101,7 @@ impl Supply {
             }
         };
         let mut servers = vec![origin.clone()];
-        if tries > 0 {
+        if asks_others {
             servers.extend(self.others(event.pdu().sender().server_name(), Some(origin), MOST_OTHERS).await?);
         }
         let mut result = Ok(Supplied::Events);

@@ -41,6 +41,8 @@ use crate::{
 const AT_ONCE: usize = 50;
 /// Rows that are read at once.
 const PAGE: usize = 500;
+/// So many events waiting in a room are a flood.
+const FLOOD: usize = 100;
 /// Servers whose events are fetched for at once, in a room.
 const FETCHES: usize = 4;
 /// How long after what it cites an event that was put off is judged again, in ms.
@@ -170,6 +172,7 @@ impl Worker {
         // Never closed.
         let _turn = inbox.0.at_once.acquire().await.ok();
         self.load(room).await?;
+        let mut has_judged = false;
         let now = inbox.0.clock.now();
         for item in self.items.values_mut().filter(|item| item.state == State::Later && item.next_try <= now) {
             item.state = State::Ready;
@@ -185,6 +188,10 @@ impl Worker {
             }
             self.verify(room, &ready).await?;
             self.judge(&ready).await;
+            has_judged = true;
+        }
+        if has_judged {
+            inbox.join_extremities(self.no).await?;
         }
         self.start_fetches(room);
         Ok(())
@@ -376,6 +383,7 @@ impl Worker {
     fn start_fetches(&mut self, room: &RoomRules) {
         let coming: HashSet<OwnedEventId> =
             self.items.values().filter(|item| item.is_coming()).map(|item| item.pdu.event_id().to_owned()).collect();
+        let is_flooded = self.items.len() > FLOOD;
         let mut first = None;
         let mut start = Vec::new();
         for (at, item) in &self.items {
@@ -400,10 +408,11 @@ impl Worker {
             let State::Needs(needs) = std::mem::replace(&mut item.state, State::Fetching) else { continue };
             let Some(event) = item.verified.clone() else { continue };
             self.busy.insert(item.origin.clone());
-            let (origin, tries) = (item.origin.clone(), item.tries);
+            // A flood of what nobody can fetch is not passed on to others.
+            let (origin, asks_others) = (item.origin.clone(), item.tries > 0 && !is_flooded);
             let supply = Supply::new(self.inbox.clone(), self.no, room.clone());
             self.fetches.push(Box::pin(async move {
-                let supplied = supply.supply(&event, needs, (&origin, tries)).await;
+                let supplied = supply.supply(&event, needs, (&origin, asks_others)).await;
                 (at, origin, supplied)
             }));
         }

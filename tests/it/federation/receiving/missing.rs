@@ -210,6 +210,20 @@ async fn a_flood_of_holes_costs_few_requests_and_holds_up_nobody() {
     assert!(stage.asked().len() <= 200);
 }
 
+/// Threat: many forks. They are joined step by step, and none is dropped.
+#[tokio::test(start_paused = true)]
+async fn many_extremities_are_joined() {
+    let stage = Stage::new().await;
+    let trunk = stage.says("trunk", None);
+    stage.send("1", &[&trunk]).await;
+    let forks: Vec<Pdu> = (0..45).map(|at| stage.says(&at.to_string(), Some(&[&trunk]))).collect();
+    stage.send("2", &forks.iter().collect::<Vec<_>>()).await;
+    for fork in &forks {
+        assert!(stage.is_seen(fork).await);
+    }
+    assert!(stage.scene.tips().len() <= 10, "{}", stage.scene.tips().len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn missing_auth_events_are_fetched_and_rejected_ones_authorise_nothing() {
     let stage = Stage::new().await;

@@ -4,6 +4,7 @@ mod backfill;
 mod edus;
 mod missing;
 mod transactions;
+mod whole;
 
 use std::{
     sync::{Arc, Mutex},
