@@ -6,7 +6,7 @@ use super::{
     shape::shape,
 };
 use crate::{
-    graph::{Arrival, Event, Place as EventPlace},
+    graph::{Arrival, Event, Place as EventPlace, Tie},
     rooms::{
         events::{self, Bundle, Seen},
         page_token::PageToken,
@@ -93,8 +93,45 @@ pub(super) fn read(
     let Found { mut seen, mut limited, .. } = found;
     limited |= more;
     seen.reverse();
-    let prev = seen.first().map_or(PageToken::end(through), |first| PageToken::before(place_of(&first.event), through));
+    let prev = match seen.first() {
+        None => PageToken::end(through),
+        Some(first) => before(question, view, place, (&first.event, seen.len()), through)?,
+    };
     Ok(Timeline { seen, limited, prev, is_related_to })
+}
+
+/// Where paging back from the first of `count` events finds all that arrived before it.
+///
+/// The order of arrival and that of the graph differ where an event cites older ones than the newest: what arrived before
+/// it may stand behind it in the graph.
+fn before(
+    question: &Question,
+    view: &View<'_>,
+    place: &Place<'_>,
+    (first, count): (&Event, usize),
+    through: Position,
+) -> Result<PageToken, ReadError> {
+    let (tie, depth) = (first.meta.tie, first.meta.depth);
+    if tie.is_backfilled() {
+        return Ok(PageToken::before(place_of(first), through));
+    }
+    // What arrived behind it is in the timeline.
+    let simple = PageToken::before(place_of(first), tie.position());
+    let behind = place.head.max_depth.saturating_sub(depth);
+    if behind < u64::try_from(count).unwrap_or(u64::MAX) {
+        // A chain: nothing else stands behind the first.
+        return Ok(simple);
+    }
+    // Its own commit, as far as it is in there, and the event before.
+    let limit = usize::from(tie.index()).saturating_add(2);
+    let rows = question.reader.log_back(view, place.room, Position::ZERO, tie.position(), PAGE.max(limit))?.rows;
+    let own = Arrival { position: tie.position(), index: u32::from(tie.index()) };
+    let Some((earlier, logged)) = rows.into_iter().find(|(arrival, _)| *arrival < own) else { return Ok(simple) };
+    if logged.max_depth < depth {
+        return Ok(simple);
+    }
+    let deepest = EventPlace { depth: logged.max_depth, tie: Tie(i64::MAX) };
+    Ok(PageToken::before(deepest, earlier.position))
 }
 
 /// Whether the filter wants an event in the timeline of the room.
