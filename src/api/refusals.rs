@@ -7,6 +7,7 @@ use crate::{
     flows::{
         account::AccountError,
         create_room::{CreateRoomError, PlanError},
+        invite::InvitedError,
         login::LoginError,
         logout::LogoutError,
         refresh::RefreshError,
@@ -325,6 +326,15 @@ impl From<ResidentError> for Refusal {
             ResidentError::Send(SendError::Commit(error)) => error.into(),
             ResidentError::Send(error) => Self::internal(&error),
             ResidentError::Read(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvitedError> for Refusal {
+    fn from(error: InvitedError) -> Self {
+        match error {
+            InvitedError::Resident(error) => error.into(),
+            InvitedError::Room(error) => error.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use ruma::{OwnedServerName, signatures::PublicKeyMap};
+use ruma::{OwnedServerName, ServerName, signatures::PublicKeyMap};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -88,6 +88,13 @@ pub fn required_servers(pdu: &Pdu, rules: &Rules) -> Result<Vec<OwnedServerName>
     servers.sort_unstable();
     servers.dedup();
     Ok(servers)
+}
+
+/// Whether a server has signed an event by one of these keys.
+pub fn is_signed_by(pdu: &Pdu, rules: &Rules, server: &ServerName, keys: &PublicKeyMap) -> bool {
+    let Ok(members) = members(pdu.text()) else { return false };
+    let (Ok(signed), Ok(signatures)) = (essential(&members, rules), signatures(&members)) else { return false };
+    check_server(server.as_str(), &signatures, keys, signed.as_bytes()).is_ok()
 }
 
 /// Server name → key id → signature, each still JSON.

@@ -96,26 +96,29 @@ fn valid(keys: &BTreeMap<String, KeyRow>, at: Option<UnixMillis>) -> PublicKeySe
     valid.map(|(key_id, row)| (key_id.clone(), Base64::new(row.public_key.to_vec()))).collect()
 }
 
-fn needed_at(pdu: &Pdu, rules: &Rules) -> Option<UnixMillis> {
+pub(super) fn needed_at(pdu: &Pdu, rules: &Rules) -> Option<UnixMillis> {
     rules.enforce_key_validity.then(|| pdu.origin_server_ts())
 }
 
 /// The keys that an event's signatures need: of each server that must have signed, those that it says to have signed with.
 pub(super) fn wanted_by(pdu: &Pdu, rules: &Rules) -> Result<Vec<Wanted>, SignatureError> {
+    let servers = required_servers(pdu, rules)?;
+    Ok(servers.iter().flat_map(|server| wanted_of(pdu, server, rules)).collect())
+}
+
+/// The keys with which an event says that this server has signed it.
+pub(super) fn wanted_of(pdu: &Pdu, server: &ServerName, rules: &Rules) -> Vec<Wanted> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Signatures {
         signatures: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
     }
-    let servers = required_servers(pdu, rules)?;
     // What is odd is as if it were not there: the check of the signatures says what is missing.
     let Signatures { mut signatures } = serde_json::from_slice(pdu.json()).unwrap_or_default();
     let at = needed_at(pdu, rules);
-    let of = |server: OwnedServerName| {
-        let key_ids = signatures.remove(server.as_str()).unwrap_or_default().into_keys();
-        key_ids.filter(|id| is_key_id(id)).map(move |key_id| Wanted { server: server.clone(), key_id, at })
-    };
-    Ok(servers.into_iter().flat_map(of).collect())
+    let key_ids = signatures.remove(server.as_str()).unwrap_or_default().into_keys();
+    let wanted = key_ids.filter(|id| is_key_id(id)).map(|key_id| Wanted { server: server.to_owned(), key_id, at });
+    wanted.collect()
 }
 
 impl Keys {

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::key_ring::{KeySet, Keys, Wanted, wanted_by};
+use ruma::ServerName;
+
+use super::key_ring::{KeySet, Keys, Wanted, needed_at, wanted_by, wanted_of};
 use crate::{
-    event::{Pdu, Rules, Verified, verify::SignatureError},
+    event::{
+        Pdu, Rules, Verified,
+        verify::{self, SignatureError},
+    },
     store::{EngineError, ReadError},
 };
 
@@ -32,6 +37,15 @@ impl Keys {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => ReadError::Engine(EngineError::Io(error.to_string())),
         })
+    }
+
+    /// Whether this server has signed an event, be it one of those that must have or not.
+    ///
+    /// # Errors
+    /// Only when the store can't be read.
+    pub async fn is_signed_by(&self, pdu: &Pdu, server: &ServerName, rules: &Rules) -> Result<bool, ReadError> {
+        let keys = self.look_up(&wanted_of(pdu, server, rules)).await?;
+        Ok(verify::is_signed_by(pdu, rules, server, &keys.valid_at(needed_at(pdu, rules))))
     }
 
     /// Each key once. One that was valid at the latest of several times was valid at all of them; a time at which no key

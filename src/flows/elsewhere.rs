@@ -68,6 +68,11 @@ fn our_own(error: HandshakeError) -> Result<RoomError, HandshakeError> {
     }
 }
 
+/// A failure with the one server that could be asked.
+pub(super) fn explain(error: HandshakeError) -> RoomError {
+    our_own(error).unwrap_or_else(|theirs| told(&theirs))
+}
+
 /// What of several failures the user is told: a refusal before a failure, and anything before silence.
 fn tell(failures: &[HandshakeError]) -> RoomError {
     let told = failures.iter().map(told).min_by_key(rank);
@@ -88,6 +93,7 @@ fn rank(error: &RoomError) -> u8 {
 fn told(error: &HandshakeError) -> RoomError {
     let (status, code) = match error {
         HandshakeError::UnknownVersion(_) => return RoomError::UnsupportedVersion(error.to_string()),
+        HandshakeError::Client(ClientError::NotAllowed(_)) => return RoomError::Forbidden(error.to_string()),
         HandshakeError::Client(ClientError::Refused { status, code, .. }) => (status.as_u16(), code.as_str()),
         error => return RoomError::Unreachable(error.to_string()),
     };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     federation::joining::join::Join,
-    graph::{Membership, Reader, RoomNo, SendError},
+    graph::{Membership, Reader, RoomNo, SendError, outside::Outside},
     rooms::{
         guest_access,
         restricted::{self, AUTHORISED_VIA, Admission},
@@ -83,13 +83,18 @@ async fn look_up(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(Place
 }
 
 fn place(reader: &Reader, view: &View<'_>, user_id: &UserId, room_id: &RoomId) -> Result<Place, RoomError> {
-    let Some((room, head)) = reader.room(view, room_id)? else { return Ok(Place::Elsewhere(Vec::new())) };
-    let servers = || -> Result<Vec<OwnedServerName>, RoomError> {
+    let Some(room) = reader.room_no(view, room_id)? else { return Ok(Place::Elsewhere(Vec::new())) };
+    // Who invites is in the room, most likely.
+    let invite = reader.user_room(view, user_id, room)?.and_then(|row| Outside::of(&row));
+    let mut known = invite.map(|invite| invite.via).unwrap_or_default();
+    let Some(head) = reader.head(view, room)? else { return Ok(Place::Elsewhere(known)) };
+    let mut servers = || -> Result<Vec<OwnedServerName>, RoomError> {
         let mut servers: Vec<_> =
             reader.servers(view, room)?.into_iter().filter(|(_, row)| row.joined_users > 0).collect();
         // Where many users are, the room is most likely known whole.
         servers.sort_by_key(|(_, row)| std::cmp::Reverse(row.joined_users));
-        Ok(servers.into_iter().filter_map(|(server, _)| server.try_into().ok()).collect())
+        known.extend(servers.into_iter().filter_map(|(server, _)| server.try_into().ok()));
+        Ok(std::mem::take(&mut known))
     };
     if head.is_left {
         return Ok(Place::Elsewhere(servers()?));

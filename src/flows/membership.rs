@@ -2,25 +2,25 @@
 
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UserId,
-    canonical_json::CanonicalJsonValue,
+    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 
 use super::{
     directory::{self, Found},
+    invite,
+    invitee::check_invitee,
     join::{self, Joining},
     new_state::{self, NewState, member_content},
+    outside,
     room_error::RoomError,
     send::Sender,
 };
 use crate::{
     app::App,
+    federation::joining,
     graph::{self, Membership, Reader, RoomNo},
-    rooms::content,
     store::{Batch, View},
-    users::{
-        account_data, accounts,
-        profile::{self, MemberProfile},
-    },
+    users::profile::{self, MemberProfile},
 };
 
 /// What a user does to another's (or their own) membership.
@@ -40,14 +40,27 @@ pub enum Act {
     Knock,
 }
 
+/// What a user wants with a membership.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Of which room.
+    pub room_id: OwnedRoomId,
+    /// What.
+    pub act: Act,
+    /// Whose membership.
+    pub target: OwnedUserId,
+    /// Why.
+    pub reason: Option<String>,
+    /// Servers that may be in the room, the best first; for knocks.
+    pub via: Vec<OwnedServerName>,
+}
+
 /// Changes a membership.
-pub async fn change(
-    app: &App,
-    user_id: &UserId,
-    room_id: OwnedRoomId,
-    (act, target): (Act, OwnedUserId),
-    reason: Option<String>,
-) -> Result<(), RoomError> {
+pub async fn change(app: &App, user_id: &UserId, change: Change) -> Result<(), RoomError> {
+    if matches!(change.act, Act::Leave | Act::Knock) && stood_outside(app, user_id, &change).await? {
+        return Ok(());
+    }
+    let Change { room_id, act, target, reason, .. } = change;
     let (whose, whom, id) = (user_id.to_owned(), target.clone(), room_id);
     let check = move |reader: &Reader, view: &View<'_>| check(reader, view, &id, (&whose, act, &whom));
     let Some((room, profile)) = app.rooms.read(check).await? else { return Ok(()) };
@@ -58,10 +71,52 @@ pub async fn change(
         Act::Knock => Membership::Knock,
     };
     let content = member_content(membership, &profile, reason);
-    new_state::put(app, user_id, room, NewState::of_member(&target, content)).await?;
+    let state = NewState::of_member(&target, content);
+    if act == Act::Invite && invite::is_for_another_server(app, &target) {
+        return invite::invite(app, room, user_id.to_owned(), state).await.map(drop);
+    }
+    new_state::put(app, user_id, room, state).await?;
     // Whoever is not in the room does not type there.
     app.typing.stop(room, &target);
     Ok(())
+}
+
+/// Leaves or knocks on a room that this server is not in; says whether it is one.
+async fn stood_outside(app: &App, user_id: &UserId, change: &Change) -> Result<bool, RoomError> {
+    let (whose, id) = (user_id.to_owned(), change.room_id.clone());
+    let find = move |reader: &Reader, view: &View<'_>| {
+        let place = outside::place(reader, view, &id, &whose)?;
+        Ok::<_, RoomError>((place, profile::get(view, &whose)?.for_members()))
+    };
+    let (place, profile) = app.rooms.read(find).await?;
+    let reason = change.reason.clone();
+    match (place, change.act) {
+        (outside::Place::Outside(outside), Act::Leave) => {
+            let content = member_content(Membership::Leave, &MemberProfile::default(), reason);
+            outside::leave(app, user_id.to_owned(), *outside, content).await?;
+        }
+        (outside::Place::Outside(known), Act::Knock) => {
+            let content = member_content(Membership::Knock, &profile, reason);
+            knock(app, user_id, change, (content, known.via.clone())).await?;
+        }
+        (outside::Place::Nothing(known), Act::Knock) => {
+            let content = member_content(Membership::Knock, &profile, reason);
+            knock(app, user_id, change, (content, known)).await?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+async fn knock(
+    app: &App,
+    user_id: &UserId,
+    change: &Change,
+    (content, known): (CanonicalJsonObject, Vec<OwnedServerName>),
+) -> Result<(), RoomError> {
+    let servers = change.via.iter().cloned().chain(known).collect();
+    let (room_id, user_id) = (change.room_id.clone(), user_id.to_owned());
+    outside::knock(app, joining::outside::Change { room_id, user_id, content }, servers).await
 }
 
 /// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.
@@ -102,21 +157,6 @@ fn check(
     Ok(Some((room, profile)))
 }
 
-/// Whether this user can be invited at all.
-pub(super) fn check_invitee(view: &View<'_>, inviter: &UserId, invitee: &UserId) -> Result<(), RoomError> {
-    if invitee.server_name() != inviter.server_name() {
-        let why = format!("{} is on another server, which this one can't reach yet", invitee);
-        return Err(RoomError::Forbidden(why));
-    }
-    let account = accounts::get(view, invitee)?;
-    if account.is_none_or(|account| account.deactivated) {
-        return Err(RoomError::UnknownUser);
-    }
-    let permission = account_data::get(view, invitee, None, "m.invite_permission_config")?;
-    let action = permission.and_then(|permission| content::text(permission.as_bytes(), "default_action"));
-    if action.as_deref() == Some("block") { Err(RoomError::InviteBlocked) } else { Ok(()) }
-}
-
 /// Changes a membership as `PUT /state/m.room.member/…` says it; the sender is in the room, or it is their own.
 pub(super) async fn set_by_state(
     app: &App,
@@ -133,7 +173,11 @@ pub(super) async fn set_by_state(
         }
         Membership::Invite => {
             let (inviter, invitee) = (user_id.clone(), target);
+            let is_elsewhere = invite::is_for_another_server(app, &invitee);
             app.rooms.read(move |_, view| check_invitee(view, &inviter, &invitee)).await?;
+            if is_elsewhere {
+                return invite::invite(app, room, user_id.clone(), state).await;
+            }
             new_state::put(app, user_id, room, state).await
         }
         _ => {

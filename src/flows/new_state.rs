@@ -35,6 +35,12 @@ impl NewState {
         Self { kind: "m.room.member".to_owned(), state_key: user_id.to_string(), content }
     }
 
+    /// What an event that is not sent yet sets.
+    pub fn of_proposal(proposal: &Proposal) -> Self {
+        let (kind, content) = (proposal.kind.clone(), proposal.content.clone());
+        Self { kind, state_key: proposal.state_key.clone().unwrap_or_default(), content }
+    }
+
     /// It as an event of this user's.
     pub fn proposed_by(self, user_id: &UserId) -> Proposal {
         Proposal::state(user_id.to_owned(), self.kind, self.state_key, self.content)

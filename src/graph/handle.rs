@@ -12,6 +12,7 @@ use super::{
     cache::Cache,
     log::Ring,
     maintenance,
+    outside::{Standing, Stood},
     types::RoomNo,
     write::{self, Adopting, Env, Lanes},
 };
@@ -227,6 +228,14 @@ impl Graph {
             let _ = answer.send(write::adopt(handles, &inner.adopting, adoption).await);
         });
         answered.await.unwrap_or(Err(SendError::Stopped.into()))
+    }
+
+    /// Changes what a local user is to a room that this server is not in: invited, knocking, or no longer so.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stand_outside(&self, standing: Standing) -> Result<Stood, SendError> {
+        write::stand(&self.0.env, &self.0.store, standing).await
     }
 
     /// Throws away what a server that stopped in the middle of a join has written ahead. To be called at the start.

@@ -16,6 +16,7 @@ pub mod head;
 pub mod keys;
 pub mod log;
 mod maintenance;
+pub mod outside;
 mod proposal;
 pub mod read;
 pub mod rows;

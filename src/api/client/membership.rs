@@ -18,7 +18,7 @@ use crate::{
     flows::{
         directory::Found,
         join::{self, Joining, Wanted},
-        membership::{self, Act},
+        membership::{self, Act, Change},
         room_error::RoomError,
     },
     http::{Caller, RateClass, Refusal, Routes},
@@ -71,19 +71,20 @@ async fn leave(
     request: leave_room::v3::Request,
 ) -> Result<leave_room::v3::Response, Refusal> {
     let act = (Act::Leave, caller.user_id.clone());
-    membership::change(&app, &caller.user_id, request.room_id, act, request.reason).await?;
+    act_on(&app, &caller, request.room_id, act, request.reason).await?;
     Ok(leave_room::v3::Response::new())
 }
 
-/// Does something to somebody else.
+/// Does something to a membership.
 async fn act_on(
     app: &App,
     caller: &Caller,
     room_id: OwnedRoomId,
-    act: (Act, OwnedUserId),
+    (act, target): (Act, OwnedUserId),
     reason: Option<String>,
 ) -> Result<(), Refusal> {
-    Ok(membership::change(app, &caller.user_id, room_id, act, reason).await?)
+    let change = Change { room_id, act, target, reason, via: Vec::new() };
+    Ok(membership::change(app, &caller.user_id, change).await?)
 }
 
 async fn invite(
@@ -122,9 +123,10 @@ async fn knock(
     caller: Caller,
     request: knock_room::v3::Request,
 ) -> Result<knock_room::v3::Response, Refusal> {
-    let Found { room_id, .. } = membership::resolve(&app, request.room_id_or_alias, request.via).await?;
-    let act = (Act::Knock, caller.user_id.clone());
-    act_on(&app, &caller, room_id.clone(), act, request.reason).await?;
+    let Found { room_id, via } = membership::resolve(&app, request.room_id_or_alias, request.via).await?;
+    let (target, reason) = (caller.user_id.clone(), request.reason);
+    let change = Change { room_id: room_id.clone(), act: Act::Knock, target, reason, via };
+    membership::change(&app, &caller.user_id, change).await?;
     Ok(knock_room::v3::Response::new(room_id))
 }
 

@@ -2,6 +2,7 @@
 
 mod event;
 mod history;
+mod invite;
 mod keys;
 mod membership;
 mod openid;
@@ -17,6 +18,7 @@ use crate::http::Routes;
 pub fn routes(routes: &mut Routes) {
     event::routes(routes);
     history::routes(routes);
+    invite::routes(routes);
     keys::routes(routes);
     membership::routes(routes);
     openid::routes(routes);

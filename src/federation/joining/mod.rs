@@ -3,13 +3,17 @@
 //!
 //! - [`resident`]: what this server does for users of others who want into its rooms
 //! - [`template`]: the event of a user of ours, from what a resident server says of it
-//! - [`join`]: joining through another server
+//! - [`join`]: joining through another server; [`outside`]: leaving and knocking through one
+//! - [`invite`]: inviting users of others, and being invited by them
 //!
 //! Whatever another server says, the event that this one signs is its own: taken from a template is only what the resident
 //! server alone can know.
 
+pub mod invite;
 pub mod join;
+pub mod outside;
 pub mod resident;
+mod stripped;
 mod template;
 
 use std::{

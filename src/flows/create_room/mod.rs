@@ -5,17 +5,20 @@ mod new_room;
 mod plan;
 pub(super) mod power_levels;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
-use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, UserId};
+use futures_util::{StreamExt as _, future::join_all, stream};
+use ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, UserId, canonical_json::CanonicalJsonValue};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 pub(super) use self::new_room::MOST_AT_ONCE;
 pub use self::new_room::{NewRoom, PlanError, Preset};
 use self::plan::Known;
-use super::{carry_over::carry_over, membership, new_state::NewState, room_error::RoomError, set_state};
+use super::{
+    carry_over::carry_over, invite as across, invitee, membership, new_state::NewState, room_error::RoomError,
+    set_state,
+};
 use crate::{
     app::App,
     event::{BuildError, FormatError},
@@ -24,6 +27,11 @@ use crate::{
     store::{Batch, View},
     users::profile,
 };
+
+/// Users of other servers who are invited at once.
+const ELSEWHERE_AT_ONCE: usize = 20;
+/// How long whoever creates a room waits for other servers to take invites. The rest of them go on.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why there is no room.
 #[derive(Debug, Error)]
@@ -60,6 +68,7 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
     let mut proposals: Vec<Proposal> = events.into_iter().map(|event| event.proposed_by(&new.creator)).collect();
     // What does not fit into one commit are invites; the room is whole without them. One of them at least is in the first
     // commit, so what the auth rules say of it and all others is said before there is a room.
+    let elsewhere = split_off_elsewhere(app, &mut proposals);
     let later = proposals.split_off(proposals.len().min(MOST_AT_ONCE));
     let (alias, creator, published) = (known.alias, new.creator.clone(), new.published);
     let directory = move |placed: &Placed, batch: &mut Batch| {
@@ -78,7 +87,9 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
     if has_predecessor {
         carry_over(app, &new.creator, created.room).await;
     }
+    let elsewhere = invite_elsewhere(app, &created, elsewhere);
     if later.is_empty() {
+        elsewhere.await;
         return Ok(room_id);
     }
     // A task of its own: a client that goes away leaves nobody out.
@@ -87,8 +98,58 @@ pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateR
         // Whoever asked may be gone.
         let _ = answer.send(invite(&inviter, &created, later).await);
     });
-    answered.await.unwrap_or_else(|_| Err(CreateRoomError::NotAllInvited(room_id.clone())))?;
+    let invited = answered.await;
+    elsewhere.await;
+    invited.unwrap_or_else(|_| Err(CreateRoomError::NotAllInvited(room_id.clone())))?;
     Ok(room_id)
+}
+
+/// Takes away the invites of users of other servers, which these have to sign first.
+fn split_off_elsewhere(app: &App, proposals: &mut Vec<Proposal>) -> Vec<Proposal> {
+    let is_elsewhere = |proposal: &Proposal| {
+        let membership = proposal.content.get("membership").and_then(CanonicalJsonValue::as_str);
+        let target = proposal.state_key.as_deref().and_then(|key| UserId::parse(key).ok());
+        proposal.kind == "m.room.member"
+            && membership == Some("invite")
+            && target.is_some_and(|target| across::is_for_another_server(app, &target))
+    };
+    let (elsewhere, here) = std::mem::take(proposals).into_iter().partition(is_elsewhere);
+    *proposals = here;
+    elsewhere
+}
+
+/// Invites users of other servers into a new room, some at once. Whoever created it waits for that, but not for servers that
+/// do not answer.
+fn invite_elsewhere(app: &App, created: &Created, invites: Vec<Proposal>) -> impl Future<Output = ()> + Send + 'static {
+    let (inviter, room, room_id) = (app.clone(), created.room, created.room_id.clone());
+    let (done, over) = oneshot::channel();
+    let is_empty = invites.is_empty();
+    if !is_empty {
+        app.tasks.spawn("invites to other servers", async move {
+            let mut invited = stream::iter(invites)
+                .map(|proposal| {
+                    let state = NewState::of_proposal(&proposal);
+                    let app = inviter.clone();
+                    async move { across::invite(&app, room, proposal.sender, state).await }
+                })
+                .buffer_unordered(ELSEWHERE_AT_ONCE);
+            while let Some(invited) = invited.next().await {
+                if let Err(error) = invited {
+                    tracing::info!(%room_id, %error, "a user of another server could not be invited to a new room");
+                }
+            }
+            let _ = done.send(());
+        });
+    }
+    let clock = app.clock.clone();
+    async move {
+        if !is_empty {
+            tokio::select! {
+                _ = over => {}
+                () = clock.sleep(LONGEST_WAIT) => {}
+            }
+        }
+    }
 }
 
 /// Sends the invites that had no place in the commit that began the room. Each stands alone: somebody may have joined
@@ -155,7 +216,7 @@ async fn look_up(app: &App, new: &NewRoom) -> Result<Known, CreateRoomError> {
         let mut invite = Vec::with_capacity(invitees.len());
         for user_id in &invitees {
             if *user_id != creator {
-                membership::check_invitee(view, &creator, user_id)?;
+                invitee::check_invitee(view, &creator, user_id)?;
             }
             invite.push((user_id.clone(), profile_of(user_id)?));
         }
@@ -179,7 +240,7 @@ fn check_initial(
     if state.kind == "m.room.member" {
         let (membership, target) = membership::read_member(state).map_err(invalid)?;
         if membership == Membership::Invite {
-            membership::check_invitee(view, creator, &target)?;
+            invitee::check_invitee(view, creator, &target)?;
         }
     }
     Ok(())

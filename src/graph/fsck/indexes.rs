@@ -40,7 +40,7 @@ pub(super) fn check(
     };
     check_members(view, room, head, &members, problem)?;
     check_servers(view, room, head, local, &members, problem)?;
-    check_local(view, room, local, &members, problem)
+    check_local(view, (room, head), local, &members, problem)
 }
 
 type Members = BTreeMap<String, (Membership, Seq)>;
@@ -139,7 +139,7 @@ fn check_servers(
 
 fn check_local(
     view: &View<'_>,
-    room: RoomNo,
+    (room, head): (RoomNo, &Head),
     local: &BTreeSet<String>,
     members: &Members,
     problem: &mut dyn FnMut(String),
@@ -150,6 +150,8 @@ fn check_local(
             continue;
         }
         match view.get(&USER_ROOM, &(&*bounded(user), room))? {
+            // Since it left, this server has heard of the user from outside only.
+            Some(row) if head.is_left && row.out_of_band.is_some() => {}
             Some(row) if row.membership == *membership && row.seq == Some(*seq) => {
                 let is_in = *membership == Membership::Join;
                 if row.joined_at.is_some() != is_in

@@ -16,6 +16,7 @@ mod gap;
 mod indexes;
 mod lane;
 mod outlier;
+mod outside;
 mod reading;
 mod redaction;
 mod relations;
@@ -32,6 +33,7 @@ pub(super) use self::{
     ahead::{countersign, sign, template},
     create::create,
     lane::Lanes,
+    outside::stand,
 };
 use super::Reader;
 use crate::{

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     base::{clock::UnixMillis, json_writer::Object},
     ephemeral::typing::Typing,
-    graph::{Head, Membership, Reader, RoomNo, UserRoom},
+    graph::{Head, Membership, Reader, RoomNo, UserRoom, outside::Outside},
     push::Steps,
     rooms::{events::Recipient, filter::Subject, ignored::Ignored},
     store::{Position, ReadError, View},
@@ -100,7 +100,11 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let read_ignored = || account_data::ignored(view, &question.request.user_id);
     let ignored = question.subscriber.prepared.ignored(view.horizon(), read_ignored)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
-    let heads = question.reader.heads(view, &numbers)?;
+    let mut heads = question.reader.heads(view, &numbers)?;
+    for ((_, row), head) in rooms.iter().zip(&mut heads).filter(|(_, head)| head.is_none()) {
+        // A room that this server is not in: what is known of it stands with the user.
+        *head = Outside::of(row).map(|outside| Head::new(&outside.room_id, &outside.room_version));
+    }
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;
     answer.reply.account_data = global;
     let is_wanted = |(row, head): (&UserRoom, &Head)| {

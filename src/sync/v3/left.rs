@@ -8,7 +8,7 @@ use super::{
     timeline,
 };
 use crate::{
-    graph::{Event, Root, StateKey},
+    graph::{Event, EventMeta, Root, Seq, StateKey, Status, Tie, outside::Outside},
     rooms::{
         events::{self, Seen},
         format::stripped,
@@ -99,8 +99,25 @@ fn own_standing(
 
 /// The event that brought the user's standing.
 fn own_event(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Event>, ReadError> {
-    let Some(seq) = place.row.seq else { return Ok(None) };
+    let Some(seq) = place.row.seq else {
+        return Ok(Outside::of(place.row).and_then(|outside| outside_event(place, &outside)));
+    };
     question.reader.event(view, place.room, seq)
+}
+
+/// An event that came without the room, as if it were one of it.
+fn outside_event(place: &Place<'_>, outside: &Outside) -> Option<Event> {
+    let meta = EventMeta {
+        status: Status::Accepted,
+        root_before: Root::EMPTY,
+        depth: 0,
+        tie: Tie::default(),
+        redacted_by: None,
+        local_echo: None,
+        relay: false,
+        partial: false,
+    };
+    Some(Event { room: place.room, seq: Seq(0), body: outside.event()?, meta })
 }
 
 /// Adds a room that the user is invited to or knocks at, if that is new. Invites by users who are ignored are not sent
@@ -124,6 +141,9 @@ pub(super) fn pending(
 
 /// `None` if it was somebody ignored who set the user's membership.
 fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Vec<Json>>, ReadError> {
+    if let Some(outside) = Outside::of(place.row) {
+        return Ok(stripped_outside(place, &outside));
+    }
     let root = question.reader.root_at(view, place.room, place.row.position)?;
     let own = StateKey::new("m.room.member", question.request.user_id.as_str());
     let keys: Vec<_> = STRIPPED.iter().map(|kind| StateKey::new(*kind, "")).chain([own.clone()]).collect();
@@ -140,4 +160,14 @@ fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Re
         events.extend(question.reader.state_events(view, place.room, root, &[key])?.into_iter().flatten());
     }
     Ok(Some(events.iter().map(|event| stripped(event)).collect()))
+}
+
+/// What is told of a room that this server is not in: what came with the invite, or in answer to the knock.
+fn stripped_outside(place: &Place<'_>, outside: &Outside) -> Option<Vec<Json>> {
+    let event = outside.event()?;
+    if place.ignored.contains(event.sender.as_str()) {
+        return None;
+    }
+    let told = outside.stripped.iter().map(|event| event.get().as_bytes().to_vec());
+    Some(told.chain([stripped(&event)]).collect())
 }

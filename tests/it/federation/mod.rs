@@ -3,8 +3,10 @@
 mod discovery;
 mod https;
 mod inbound;
+mod invites;
 mod joins;
 mod keys;
+mod knocks;
 mod queries;
 mod reads;
 mod receiving;

@@ -99,13 +99,14 @@ pub fn pdu(server: &TestServer, id: &OwnedEventId) -> Pdu {
     Pdu::from_stored(event.body.event_id, event.body.pdu, version::rules(&room_version).unwrap()).unwrap()
 }
 
-/// Hands an event of one server over to another, as a transaction would.
-pub async fn hand_over(from: &TestServer, to: &TestServer, id: &OwnedEventId) -> Verdict {
+/// Hands an event of one server over to another, as a transaction would, if that has not come yet. Whether it is there then.
+pub async fn hand_over(from: &TestServer, to: &TestServer, id: &OwnedEventId) -> bool {
     let pdu = pdu(from, id);
     let (no, head) = room(to, pdu.room_id()).unwrap();
     let rules = version::rules(&head.room_version).unwrap();
     let verified = to.app().federation.keys().verify(vec![pdu], rules).await.unwrap().remove(0).unwrap();
-    to.app().graph.receive(no, Receipt::from(verified)).await.unwrap()
+    let verdict = to.app().graph.receive(no, Receipt::from(verified)).await.unwrap();
+    matches!(verdict, Verdict::Accepted(_) | Verdict::Duplicate(_))
 }
 
 /// A whole `/sync`.
@@ -115,4 +116,23 @@ pub async fn sync(server: &TestServer, user: &TestUser) -> Value {
 
 pub fn encoded(text: &str) -> String {
     text.replace('%', "%25").replace('$', "%24").replace('!', "%21").replace(':', "%3A").replace('#', "%23")
+}
+
+/// `POST /rooms/{room}/{what}`.
+pub async fn act(server: &TestServer, user: &TestUser, room: &RoomId, what: &str, body: Value) -> Answer {
+    let target = format!("/v3/rooms/{}/{what}", encoded(room.as_str()));
+    server.post(&target).by(user).json(&body).send().await
+}
+
+/// What is new since `since`.
+pub async fn sync_since(server: &TestServer, user: &TestUser, since: &Value) -> Value {
+    let since = since["next_batch"].as_str().unwrap();
+    server.get(&format!("/v3/sync?since={since}")).by(user).send().await.ok()
+}
+
+/// The stripped event of this type among those of an invite or a knock.
+pub fn stripped<'a>(events: &'a Value, kind: &str, key: &str) -> &'a Value {
+    let events = events["events"].as_array().expect("there are stripped events");
+    let found = events.iter().find(|event| event["type"] == kind && event["state_key"] == key);
+    found.unwrap_or(&Value::Null)
 }

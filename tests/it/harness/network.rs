@@ -63,6 +63,11 @@ impl Network {
         self.0.lock().unwrap().scripts.insert(name.try_into().unwrap(), script);
     }
 
+    /// Takes a server off the network.
+    pub fn forget(&self, name: &str) {
+        self.0.lock().unwrap().sites.remove(<&ServerName>::try_from(name).unwrap());
+    }
+
     /// What was sent since the last call: `a.b GET /…`, in order.
     pub fn sent(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().log)
