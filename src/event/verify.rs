@@ -20,8 +20,22 @@ use super::{
 
 /// A signature is missing or wrong.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the signatures do not hold: {0}")]
-pub struct SignatureError(String);
+#[error("the signatures do not hold: {why}")]
+pub struct SignatureError {
+    why: String,
+    wants_key: bool,
+}
+
+impl SignatureError {
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), wants_key: false }
+    }
+
+    /// Whether it is only a key that is not known: it may hold once that can be had.
+    pub fn wants_key(&self) -> bool {
+        self.wants_key
+    }
+}
 
 /// An event whose signatures hold: really from the servers that it names. Only such an event is fit for the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +53,7 @@ impl Verified {
     ///
     /// Server-server API, "Checks performed on receipt of a PDU", steps 2 and 3.
     pub fn check(pdu: &Pdu, rules: &Rules, keys: &PublicKeyMap) -> Result<Self, SignatureError> {
-        let fail = |error: &dyn std::fmt::Display| SignatureError(error.to_string());
+        let fail = |error: &dyn std::fmt::Display| SignatureError::new(error.to_string());
         let members = members(pdu.text()).map_err(|error| fail(&error))?;
         let signed = essential(&members, rules).map_err(|error| fail(&error))?;
         let signatures = signatures(&members)?;
@@ -77,12 +91,12 @@ pub fn required_servers(pdu: &Pdu, rules: &Rules) -> Result<Vec<OwnedServerName>
     }
     if rules.signatures.check_event_id_server {
         let server = pdu.event_id().server_name();
-        servers.push(server.ok_or_else(|| SignatureError("its id names no server".to_owned()))?.to_owned());
+        servers.push(server.ok_or_else(|| SignatureError::new("its id names no server"))?.to_owned());
     }
     if rules.signatures.check_join_authorised_via_users_server
         && let Some(user_id) = content.authorised_via()
     {
-        let wrong = || SignatureError("`join_authorised_via_users_server` is no user id".to_owned());
+        let wrong = || SignatureError::new("`join_authorised_via_users_server` is no user id");
         servers.push(user_id.map_err(|()| wrong())?.server_name().to_owned());
     }
     servers.sort_unstable();
@@ -102,7 +116,7 @@ type Signatures<'a> = BTreeMap<String, &'a RawValue>;
 
 fn signatures<'a>(members: &[Member<'a>]) -> Result<Signatures<'a>, SignatureError> {
     let text = value_of(members, "signatures").unwrap_or("{}");
-    serde_json::from_str(text).map_err(|_| SignatureError("`signatures` is no object".to_owned()))
+    serde_json::from_str(text).map_err(|_| SignatureError::new("`signatures` is no object"))
 }
 
 /// At least one signature of a server is by a known key, and all that are hold.
@@ -114,12 +128,13 @@ fn check_server(
 ) -> Result<(), SignatureError> {
     let of_server: Option<BTreeMap<String, &RawValue>> =
         signatures.get(server).and_then(|signatures| serde_json::from_str(signatures.get()).ok());
-    let of_server = of_server.ok_or_else(|| SignatureError(format!("{server} has not signed")))?;
-    let known = keys.get(server).ok_or_else(|| SignatureError(format!("no key of {server} is known")))?;
+    let of_server = of_server.ok_or_else(|| SignatureError::new(format!("{server} has not signed")))?;
+    let no_key = || SignatureError { why: format!("no key is known by which {server} has signed"), wants_key: true };
+    let known = keys.get(server).ok_or_else(no_key)?;
     let mut has_signed = false;
     for (key_id, signature) in of_server {
         let Some(key) = known.get(&key_id).filter(|_| key_id.starts_with("ed25519:")) else { continue };
-        let wrong = || SignatureError(format!("the signature of {server} by {key_id} is wrong"));
+        let wrong = || SignatureError::new(format!("the signature of {server} by {key_id} is wrong"));
         let signature: String = serde_json::from_str(signature.get()).map_err(|_| wrong())?;
         let signature = LENIENT_BASE64.decode(signature).map_err(|_| wrong())?;
         if !is_signed(signed, &signature, key.as_bytes()) {
@@ -127,7 +142,7 @@ fn check_server(
         }
         has_signed = true;
     }
-    if has_signed { Ok(()) } else { Err(SignatureError(format!("{server} has not signed by a key that is known"))) }
+    if has_signed { Ok(()) } else { Err(no_key()) }
 }
 
 fn is_content_hash_right(members: &[Member<'_>]) -> Result<bool, SignatureError> {
@@ -137,7 +152,7 @@ fn is_content_hash_right(members: &[Member<'_>]) -> Result<bool, SignatureError>
     }
     let hashes: Hashes = value_of(members, "hashes")
         .and_then(|hashes| serde_json::from_str(hashes).ok())
-        .ok_or_else(|| SignatureError("it has no content hash".to_owned()))?;
+        .ok_or_else(|| SignatureError::new("it has no content hash"))?;
     let claimed = LENIENT_BASE64.decode(hashes.sha256).unwrap_or_default();
     Ok(claimed == content_hash(members).as_ref())
 }

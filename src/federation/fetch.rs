@@ -32,7 +32,9 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
 
+use self::order::authorising_of;
 pub use self::order::{in_auth_order, in_graph_order};
 use self::turns::Turns;
 use super::{
@@ -101,6 +103,10 @@ struct Inner {
     turns: Turns,
 }
 
+/// Leave to have a large answer in memory.
+#[derive(Debug)]
+pub struct Large(#[expect(dead_code, reason = "it counts while it is there")] OwnedSemaphorePermit);
+
 impl Fetch {
     pub(super) fn new(client: Client, keys: Keys) -> Self {
         Self(Arc::new(Inner { client, keys, turns: Turns::default() }))
@@ -113,8 +119,14 @@ impl Fetch {
         R::Authentication: OutgoingScheme,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        let _turn = self.0.turns.take(server, bounds.most_bytes).await;
+        let _turn = self.0.turns.take(server).await;
         self.0.client.request(server, request, bounds).await
+    }
+
+    /// Waits for leave to have the state of a room in memory: to be held from before [`Fetch::state`] until its events are
+    /// kept.
+    pub async fn large(&self) -> Option<Large> {
+        self.0.turns.large().await.map(Large)
     }
 
     /// Of events as another server wrote them, those that are events of this room and whose signatures hold, in their
@@ -213,7 +225,7 @@ impl Fetch {
         Ok(events)
     }
 
-    /// What authorises an event (`/event_auth`), auth events first.
+    /// What authorises an event (`/event_auth`), auth events first. What else the other server puts there is left out.
     ///
     /// # Errors
     /// When there is no answer.
@@ -221,11 +233,11 @@ impl Fetch {
         &self,
         server: &ServerName,
         room: &RoomRules,
-        event_id: &EventId,
+        event: &Pdu,
     ) -> Result<Vec<Verified>, FetchError> {
-        let request = get_event_authorization::Request::new(room.room_id.clone(), event_id.to_owned());
+        let request = get_event_authorization::Request::new(room.room_id.clone(), event.event_id().to_owned());
         let chain = self.ask(server, request, Bounds::USUAL).await?.auth_chain;
-        Ok(in_auth_order(self.verified(room, &chain).await?))
+        Ok(in_auth_order(authorising_of(self.verified(room, &chain).await?, event.auth_events())))
     }
 
     /// The event nearest to a time, going one way, as another server knows it: its id and its own time, in ms.

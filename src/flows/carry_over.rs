@@ -41,12 +41,20 @@ fn predecessor(
 ) -> Result<Option<(OwnedRoomId, OwnedRoomId)>, ReadError> {
     let Some(head) = reader.head(view, room)? else { return Ok(None) };
     let create = reader.state_event(view, room, head.root, "m.room.create", "")?;
+    let create_sender = create.as_ref().map(|create| create.sender.clone());
     let named = create.and_then(|create| content::field::<Map<String, Json>>(create.content(), "predecessor"));
     let old = named.and_then(|named| RoomId::parse(named.get("room_id")?.as_str()?).ok());
     let Some(old) = old else { return Ok(None) };
-    let Some(old_room) = reader.room_no(view, &old)? else { return Ok(None) };
-    let was_there = reader.user_room(view, user_id, old_room)?.is_some_and(|row| row.joined_at.is_some());
-    Ok(was_there.then_some((old, head.room_id)))
+    let Some((old_room, old_head)) = reader.room(view, &old)? else { return Ok(None) };
+    if !reader.user_room(view, user_id, old_room)?.is_some_and(|row| row.joined_at.is_some() || row.was_joined) {
+        return Ok(None);
+    }
+    // What a room says of its predecessor anybody can say: the other must name it, too, or be about to.
+    let tombstone = reader.state_event(view, old_room, old_head.root, "m.room.tombstone", "")?;
+    let named = tombstone.and_then(|tombstone| content::text(tombstone.content(), "replacement_room"));
+    let is_own = create_sender.as_deref() == Some(user_id);
+    let is_it = named.as_deref() == Some(head.room_id.as_str()) || (named.is_none() && is_own);
+    Ok(is_it.then_some((old, head.room_id)))
 }
 
 /// The tags, unless the new room has some.

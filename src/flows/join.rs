@@ -7,6 +7,7 @@ use ruma::{
 use tokio::sync::oneshot;
 
 use super::{
+    carry_over::carry_over,
     elsewhere,
     new_state::{self, NewState, member_content},
     room_error::RoomError,
@@ -55,11 +56,11 @@ enum Place {
 
 /// Joins a room. Who is in it already stays as they are.
 pub async fn join(app: &App, joining: Joining, wanted: Wanted) -> Result<OwnedRoomId, RoomError> {
-    let room_id = wanted.room_id.clone();
-    let (place, profile) = look_up(app, &joining.user_id, &room_id).await?;
+    let (room_id, user_id) = (wanted.room_id.clone(), joining.user_id.clone());
+    let (place, profile) = look_up(app, &user_id, &room_id).await?;
     let content = member_content(Membership::Join, &profile, wanted.reason.clone());
     match place {
-        Place::Joined => {}
+        Place::Joined => return Ok(room_id),
         Place::Here(room) => join_with(app, room, joining, content).await.map(drop)?,
         Place::Elsewhere(_) => {
             let (app, (answer, answered)) = (app.clone(), oneshot::channel());
@@ -69,6 +70,9 @@ pub async fn join(app: &App, joining: Joining, wanted: Wanted) -> Result<OwnedRo
             });
             answered.await.unwrap_or(Err(RoomError::Graph(SendError::Stopped)))?;
         }
+    }
+    if let Some(room) = app.graph.room_no(&room_id).await? {
+        carry_over(app, &user_id, room).await;
     }
     Ok(room_id)
 }

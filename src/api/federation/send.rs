@@ -15,6 +15,7 @@ pub(super) fn routes(routes: &mut Routes) {
 }
 
 async fn send(app: App, origin: Origin, request: RawRequest) -> Result<Json, Refusal> {
-    let answer = app.inbox.take(&origin, request.arg("txn_id")?, request.object()?).await?;
+    request.object()?;
+    let answer = app.inbox.take(&origin, request.arg("txn_id")?, request.parts.body.clone()).await?;
     Ok(Json::text(answer))
 }

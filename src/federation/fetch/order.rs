@@ -50,3 +50,16 @@ fn ordered(events: Vec<Verified>, cited: fn(&Pdu) -> &[OwnedEventId]) -> Vec<Ver
     }
     ordered
 }
+
+/// Of some events the state events that are reached from these by auth events.
+pub(super) fn authorising_of(events: Vec<Verified>, from: &[OwnedEventId]) -> Vec<Verified> {
+    let mut known: HashMap<OwnedEventId, Verified> =
+        events.into_iter().map(|event| (event.pdu().event_id().to_owned(), event)).collect();
+    let (mut next, mut reached) = (from.to_vec(), Vec::new());
+    while let Some(id) = next.pop() {
+        let Some(event) = known.remove(&id).filter(|event| event.pdu().state_key().is_some()) else { continue };
+        next.extend_from_slice(event.pdu().auth_events());
+        reached.push(event);
+    }
+    reached
+}

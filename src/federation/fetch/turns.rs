@@ -10,10 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const OF_A_SERVER: usize = 4;
 /// Requests at once.
 const OF_ALL: usize = 64;
-/// Requests at once whose answers may be large.
+/// Large answers in memory at once.
 const LARGE: usize = 2;
-/// From how many bytes on an answer is large.
-const LARGE_BYTES: usize = 16 << 20;
 
 pub(super) struct Turns {
     servers: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
@@ -32,29 +30,37 @@ impl Default for Turns {
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
     server: OwnedServerName,
-    // The server's own; those that all share are taken only behind it, so that who waits for a server holds nothing.
-    _permits: [Option<OwnedSemaphorePermit>; 3],
+    // The server's own, and one of those that all share: taken only behind it, so that who waits for a server holds nothing.
+    permits: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Turns {
-    /// Waits for a turn to ask a server for an answer of so many bytes at the most.
-    pub(super) async fn take(&self, server: &ServerName, most_bytes: usize) -> Turn<'_> {
+    /// Waits for leave to have a large answer in memory, from the request until its events are kept.
+    pub(super) async fn large(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        Arc::clone(&self.large).acquire_owned().await.ok()
+    }
+
+    /// Waits for a turn to ask a server.
+    pub(super) async fn take(&self, server: &ServerName) -> Turn<'_> {
         let own = Arc::clone(
             self.servers.lock().entry(server.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(OF_A_SERVER))),
         );
         // Of the semaphores none is ever closed.
+        // There before it waits: whoever goes away while waiting is forgotten, too.
+        let mut turn = Turn { turns: self, server: server.to_owned(), permits: [None, None] };
         let own = own.acquire_owned().await.ok();
-        let large = if most_bytes >= LARGE_BYTES { Arc::clone(&self.large).acquire_owned().await.ok() } else { None };
-        let all = Arc::clone(&self.all).acquire_owned().await.ok();
-        Turn { turns: self, server: server.to_owned(), _permits: [own, large, all] }
+        turn.permits = [own, Arc::clone(&self.all).acquire_owned().await.ok()];
+        turn
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut servers = self.turns.servers.lock();
-        // The map's and ours: nobody else uses it or waits for it.
-        if servers.get(&self.server).is_some_and(|own| Arc::strong_count(own) <= 2) {
+        self.permits = [None, None];
+        // The map's alone: nobody uses it or waits for it.
+        if servers.get(&self.server).is_some_and(|own| Arc::strong_count(own) <= 1) {
             servers.remove(&self.server);
         }
     }

@@ -1,27 +1,36 @@
 //! EDUs of other servers: who is typing and up to where was read (server-server API, "Typing Notifications", "Receipts").
 //! Only of users of the server that sends them; the rest, and what is of an unknown type, is ignored.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{Inbox, TRIES};
 use crate::{
     base::clock::UnixMillis,
-    ephemeral::typing::Typing,
     graph::{Membership, Reader, RoomNo},
     rooms::{
         for_servers,
         receipts::{self, ReceiptError, ReceiptType, Thread},
     },
-    store::{Batch, ReadError, View},
+    store::{Batch, CommitError, ReadError, View},
 };
 
 /// How long a notice of typing holds; servers repeat it more often than that.
 const TYPING: Duration = Duration::from_secs(60);
 /// Receipts of one transaction; more are not looked at.
 const MOST_RECEIPTS: usize = 1_000;
+
+/// Receipts that wait for their events, in all and in a room.
+const MOST_EARLY: usize = 10_000;
+const MOST_EARLY_OF_A_ROOM: usize = 100;
 
 /// Up to where users have read: by user and thread, the event and the time that is said.
 type Moved = BTreeMap<(OwnedUserId, Thread), (OwnedEventId, Option<UnixMillis>)>;
@@ -32,23 +41,133 @@ pub(super) struct Edus {
     /// By room and user: the last of several counts.
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     receipts: BTreeMap<OwnedRoomId, Moved>,
+    /// How many receipts were read.
+    count: usize,
+}
+
+/// What of the EDUs of a transaction is not in its commit.
+#[derive(Default)]
+pub(super) struct Told {
+    typing: Vec<Started>,
+    /// Receipts for events that are not here (yet).
+    early: Vec<(RoomNo, Early)>,
 }
 
 /// Somebody starts or stops typing.
-pub(super) struct Started {
+struct Started {
     room: RoomNo,
     user_id: OwnedUserId,
     is_typing: bool,
 }
 
-/// Tells who is typing.
-pub(super) fn apply(typing: &Typing, started: &[Started]) {
-    for Started { room, user_id, is_typing } in started {
-        if *is_typing {
-            typing.start(*room, user_id, TYPING);
-        } else {
-            typing.stop(*room, user_id);
+/// A receipt for an event that is not here yet: often it comes in the same transaction, and is judged a moment later.
+pub(super) struct Early {
+    user_id: OwnedUserId,
+    thread: Thread,
+    event_id: OwnedEventId,
+    ts: UnixMillis,
+}
+
+/// Receipts that wait for their events, in memory: a receipt is no event, and the next one makes up for it.
+#[derive(Default)]
+pub(super) struct EarlyReceipts(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    rooms: HashMap<RoomNo, VecDeque<Early>>,
+    count: usize,
+}
+
+impl EarlyReceipts {
+    fn keep(&self, room: RoomNo, early: Early) {
+        let mut waiting = self.0.lock();
+        let waiting = &mut *waiting;
+        if waiting.count >= MOST_EARLY {
+            return;
         }
+        let of_room = waiting.rooms.entry(room).or_default();
+        waiting.count = waiting.count.saturating_add(1);
+        of_room.push_back(early);
+        if of_room.len() > MOST_EARLY_OF_A_ROOM {
+            of_room.pop_front();
+            waiting.count = waiting.count.saturating_sub(1);
+        }
+    }
+
+    /// Takes those for some events.
+    fn take(&self, room: RoomNo, events: &HashSet<OwnedEventId>) -> Vec<Early> {
+        let mut waiting = self.0.lock();
+        let Some(of_room) = waiting.rooms.remove(&room) else { return Vec::new() };
+        let (taken, left): (Vec<Early>, Vec<Early>) =
+            of_room.into_iter().partition(|early| events.contains(&early.event_id));
+        if !left.is_empty() {
+            waiting.rooms.insert(room, left.into());
+        }
+        waiting.count = waiting.count.saturating_sub(taken.len());
+        taken
+    }
+
+    /// Forgets those of a room: nothing is staged there any more that they could be for.
+    pub(super) fn forget(&self, room: RoomNo) {
+        let mut waiting = self.0.lock();
+        let count = waiting.rooms.remove(&room).map_or(0, |of_room| of_room.len());
+        waiting.count = waiting.count.saturating_sub(count);
+    }
+}
+
+impl Inbox {
+    /// Tells who is typing, and keeps what waits for events.
+    pub(super) fn apply(&self, told: Told) {
+        for Started { room, user_id, is_typing } in &told.typing {
+            if *is_typing {
+                self.0.typing.start(*room, user_id, TYPING);
+            } else {
+                self.0.typing.stop(*room, user_id);
+            }
+        }
+        for (room, early) in told.early {
+            self.0.early.keep(room, early);
+        }
+    }
+
+    /// Moves the receipts that have waited for these events.
+    pub(super) async fn move_early(&self, room: RoomNo, events: &HashSet<OwnedEventId>) {
+        let taken = Arc::new(self.0.early.take(room, events));
+        if taken.is_empty() {
+            return;
+        }
+        for _ in 0..TRIES {
+            let (reader, receipts) = (self.0.graph.reader().clone(), Arc::clone(&taken));
+            let read = self.0.store.read(move |view| {
+                let (mut batch, mut has_moved) = (Batch::new(), false);
+                for Early { user_id, thread, event_id, ts } in &*receipts {
+                    let receipt = (ReceiptType::Read, thread, &**event_id, *ts);
+                    has_moved |= moved(receipts::put(&reader, view, &mut batch, (room, user_id), receipt))?;
+                }
+                if has_moved {
+                    receipts::record(&mut batch, room);
+                }
+                Ok::<_, ReadError>(batch)
+            });
+            let Ok(batch) = read.await else { return };
+            if batch.is_empty() {
+                return;
+            }
+            match self.0.store.commit(batch).await {
+                // Somebody's receipt moved meanwhile.
+                Err(CommitError::Conflict) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Whether a receipt has moved; what is wrong with it is as if it were not there.
+fn moved(put: Result<bool, ReceiptError>) -> Result<bool, ReadError> {
+    match put {
+        Ok(moved) => Ok(moved),
+        Err(ReceiptError::Read(error)) => Err(error),
+        Err(_) => Ok(false),
     }
 }
 
@@ -112,8 +231,8 @@ impl Edus {
                     Some(thread_id) => Thread::parse(thread_id),
                 };
                 let (Some(thread), Some(event_id)) = (thread, receipt.event_ids.pop()) else { continue };
-                let is_full = self.receipts.values().map(BTreeMap::len).sum::<usize>() >= MOST_RECEIPTS;
-                if !is_full {
+                if self.count < MOST_RECEIPTS {
+                    self.count = self.count.saturating_add(1);
                     let of_room = self.receipts.entry(room_id.clone()).or_default();
                     of_room.insert((user_id, thread), (event_id, receipt.data.ts));
                 }
@@ -129,37 +248,38 @@ impl Edus {
         view: &View<'_>,
         batch: &mut Batch,
         (origin, now): (&OwnedServerName, UnixMillis),
-    ) -> Result<Vec<Started>, ReadError> {
-        for (room_id, moved) in &self.receipts {
+    ) -> Result<Told, ReadError> {
+        let mut told = Told::default();
+        for (room_id, of_room) in &self.receipts {
             let Some(room) = open_room(reader, view, room_id, origin)? else { continue };
-            let users: Vec<&UserId> = moved.keys().map(|(user_id, _)| &**user_id).collect();
+            let users: Vec<&UserId> = of_room.keys().map(|(user_id, _)| &**user_id).collect();
             let are_in = joined(reader, view, room, &users)?;
             let mut has_moved = false;
-            for (((user_id, thread), (event_id, ts)), is_in) in moved.iter().zip(are_in) {
+            for (((user_id, thread), (event_id, ts)), is_in) in of_room.iter().zip(are_in) {
                 if !is_in {
                     continue;
                 }
                 // Of the future nobody can have read anything.
                 let ts = ts.unwrap_or(now).min(now);
+                if reader.locate(view, event_id)?.is_none() {
+                    let (user_id, thread, event_id) = (user_id.clone(), thread.clone(), event_id.clone());
+                    told.early.push((room, Early { user_id, thread, event_id, ts }));
+                    continue;
+                }
                 let receipt = (ReceiptType::Read, thread, &**event_id, ts);
-                has_moved |= match receipts::put(reader, view, batch, (room, user_id), receipt) {
-                    Ok(moved) => moved,
-                    Err(ReceiptError::Read(error)) => return Err(error),
-                    Err(_) => false,
-                };
+                has_moved |= moved(receipts::put(reader, view, batch, (room, user_id), receipt))?;
             }
             if has_moved {
                 receipts::record(batch, room);
             }
         }
-        let mut started = Vec::with_capacity(self.typing.len());
         for ((room_id, user_id), is_typing) in &self.typing {
             let Some(room) = open_room(reader, view, room_id, origin)? else { continue };
             if joined(reader, view, room, &[user_id])?.contains(&true) {
-                started.push(Started { room, user_id: user_id.clone(), is_typing: *is_typing });
+                told.typing.push(Started { room, user_id: user_id.clone(), is_typing: *is_typing });
             }
         }
-        Ok(started)
+        Ok(told)
     }
 }
 

@@ -16,10 +16,18 @@ mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use ruma::OwnedServerName;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use self::{backfill::Failed, edus::Edus, staging::Staging, transaction::Transaction, turns::Turns, worker::Workers};
+use self::{
+    backfill::Failed,
+    edus::{EarlyReceipts, Edus},
+    staging::Staging,
+    transaction::Transaction,
+    turns::Turns,
+    worker::Workers,
+};
 pub use self::{backfill::Hole, transaction::TransactionError};
 use super::{Federation, Origin};
 use crate::{
@@ -39,6 +47,8 @@ const ROOMS_AT_ONCE: usize = 32;
 const TRIES: usize = 8;
 /// How often what is over is thrown away, and what was left lying is taken up.
 const KEEP_HOUSE_EVERY: Duration = Duration::from_hours(1);
+/// How long to wait when the store fails.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// What other servers send. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +68,7 @@ struct Inner {
     failed: Failed,
     staging: Staging,
     workers: Workers,
+    early: EarlyReceipts,
     at_once: Semaphore,
 }
 
@@ -81,6 +92,7 @@ impl Inbox {
             failed: Failed::default(),
             staging: Staging::starting_at(store.horizon()),
             workers: Workers::default(),
+            early: EarlyReceipts::default(),
             at_once: Semaphore::new(ROOMS_AT_ONCE),
         }))
     }
@@ -90,7 +102,17 @@ impl Inbox {
     ///
     /// # Errors
     /// When it is none, or there is no room for it now; nothing of it was done then.
-    pub async fn take(&self, origin: &Origin, txn_id: &str, body: &[u8]) -> Result<String, TransactionError> {
+    pub async fn take(&self, origin: &Origin, txn_id: &str, body: Bytes) -> Result<String, TransactionError> {
+        let (inbox, origin, txn_id) = (self.clone(), origin.clone(), txn_id.to_owned());
+        let (answer, answered) = oneshot::channel();
+        // A task of its own: a server that goes away in the middle leaves nothing that is stored and not looked at.
+        self.0.tasks.spawn("transaction", async move {
+            let _ = answer.send(inbox.take_whole(&origin, &txn_id, &body).await);
+        });
+        answered.await.unwrap_or(Err(TransactionError::Stopped))
+    }
+
+    async fn take_whole(&self, origin: &Origin, txn_id: &str, body: &[u8]) -> Result<String, TransactionError> {
         let transaction = Transaction::read(body, origin)?;
         let server: OwnedServerName = (**origin).to_owned();
         let _turn = self.0.origins.take(&server).await.ok_or(TransactionError::Busy)?;
@@ -98,14 +120,14 @@ impl Inbox {
             return Ok(answer);
         }
         let rooms = self.standings(&server, transaction.rooms()).await?;
-        let mut sorted = transaction.sort(&rooms);
+        let mut sorted = transaction.sort(&server, &rooms);
         let reserved = self.0.staging.reserve(&server, &mut sorted)?;
         let edus = Edus::read(&transaction.edus, &server);
         for _ in 0..TRIES {
             match self.commit((&server, txn_id), &sorted, &edus).await {
-                Ok(typing) => {
+                Ok(told) => {
                     reserved.keep();
-                    edus::apply(&self.0.typing, &typing);
+                    self.apply(told);
                     for room in sorted.rooms() {
                         self.work_on(room);
                     }
@@ -126,8 +148,9 @@ impl Inbox {
     /// Goes on with what was staged before this process began, once, then keeps house for ever: a task of the server.
     pub async fn keep_house(&self) {
         loop {
-            if let Err(error) = self.resume().await {
+            while let Err(error) = self.resume().await {
                 tracing::warn!(%error, "events of other servers wait to be judged");
+                self.0.clock.sleep(PAUSE).await;
             }
             if let Err(error) = self.throw_away().await {
                 tracing::warn!(%error, "old answers to other servers could not be thrown away");

@@ -2,8 +2,7 @@
 //! bounded.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -12,7 +11,7 @@ use ruma::OwnedServerName;
 
 use super::{
     Inbox, TransactionError,
-    edus::{Edus, Started},
+    edus::{Edus, Told},
     transaction::Sorted,
 };
 use crate::{
@@ -27,8 +26,16 @@ use crate::{
 const OF_ALL: Amount = Amount { events: 100_000, bytes: 64 << 20 };
 /// What may be staged of one server; the same.
 const OF_A_SERVER: Amount = Amount { events: 20_000, bytes: 24 << 20 };
-/// What may be staged in one room; what goes beyond is ignored: it comes again as what later events cite.
-const OF_A_ROOM: Amount = Amount { events: 2_000, bytes: 16 << 20 };
+/// What of that only those servers may take of which little is staged, so that a few can't shut out all others.
+const FOR_THE_SMALL: Amount = Amount { events: 25_000, bytes: 16 << 20 };
+/// How much little is.
+const LITTLE: Amount = Amount { events: 500, bytes: 1 << 20 };
+/// What may be staged in one room; what goes beyond is ignored, and is fetched again as what later events cite.
+const OF_A_ROOM: Amount = Amount { events: 10_000, bytes: 32 << 20 };
+/// What of one server.
+const OF_A_SERVER_IN_A_ROOM: Amount = Amount { events: 1_000, bytes: 8 << 20 };
+/// What of all servers together that are not in the room.
+const OF_STRANGERS_IN_A_ROOM: Amount = Amount { events: 100, bytes: 1 << 20 };
 /// For how long the answer to a transaction is kept, in ms.
 const KEEP_ANSWERS: u64 = 24 * 60 * 60 * 1_000;
 /// Rows that are read or removed at once.
@@ -57,34 +64,77 @@ impl Amount {
     fn has_room(self, bytes: usize, most: Self) -> bool {
         self.events < most.events && self.bytes.saturating_add(bytes) <= most.bytes
     }
+
+    const fn less(self, other: Self) -> Self {
+        Self { events: self.events.saturating_sub(other.events), bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { events: self.events.saturating_add(other.events), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+/// What is staged in a room.
+#[derive(Default)]
+struct OfRoom {
+    all: Amount,
+    /// By server, and whether that was in the room when it began.
+    servers: HashMap<OwnedServerName, (Amount, bool)>,
+}
+
+impl OfRoom {
+    fn has_room(&self, server: &OwnedServerName, bytes: usize, is_in: bool) -> bool {
+        let own = self.servers.get(server).map(|(own, _)| *own).unwrap_or_default();
+        let strangers = || {
+            let amounts = self.servers.values().filter(|(_, is_in)| !is_in);
+            amounts.fold(Amount::default(), |sum, (amount, _)| sum.and(*amount))
+        };
+        self.all.has_room(bytes, OF_A_ROOM)
+            && own.has_room(bytes, OF_A_SERVER_IN_A_ROOM)
+            && (is_in || strangers().has_room(bytes, OF_STRANGERS_IN_A_ROOM))
+    }
 }
 
 #[derive(Default)]
 struct Counts {
     all: Amount,
-    rooms: HashMap<RoomNo, Amount>,
+    rooms: HashMap<RoomNo, OfRoom>,
     servers: HashMap<OwnedServerName, Amount>,
 }
 
 impl Counts {
-    fn add(&mut self, room: RoomNo, server: &OwnedServerName, bytes: usize) {
+    fn has_room(&self, server: &OwnedServerName, bytes: usize) -> bool {
+        let own = self.servers.get(server).copied().unwrap_or_default();
+        let most = if own.has_room(bytes, LITTLE) { OF_ALL } else { OF_ALL.less(FOR_THE_SMALL) };
+        own.has_room(bytes, OF_A_SERVER) && self.all.has_room(bytes, most)
+    }
+
+    fn add(&mut self, room: RoomNo, (server, is_in): (&OwnedServerName, bool), bytes: usize) {
         self.all.add(bytes);
-        self.rooms.entry(room).or_default().add(bytes);
         self.servers.entry(server.clone()).or_default().add(bytes);
+        let of_room = self.rooms.entry(room).or_default();
+        of_room.all.add(bytes);
+        of_room.servers.entry(server.clone()).or_insert((Amount::default(), is_in)).0.add(bytes);
     }
 
     fn remove(&mut self, room: RoomNo, server: &OwnedServerName, bytes: usize) {
         self.all.remove(bytes);
-        removed(&mut self.rooms, &room, bytes);
-        removed(&mut self.servers, server, bytes);
-    }
-}
-
-fn removed<K: Eq + Hash>(amounts: &mut HashMap<K, Amount>, key: &K, bytes: usize) {
-    if let Some(amount) = amounts.get_mut(key) {
-        amount.remove(bytes);
-        if amount.events == 0 {
-            amounts.remove(key);
+        if let Entry::Occupied(mut own) = self.servers.entry(server.clone()) {
+            own.get_mut().remove(bytes);
+            if own.get().events == 0 {
+                own.remove();
+            }
+        }
+        let Entry::Occupied(mut of_room) = self.rooms.entry(room) else { return };
+        of_room.get_mut().all.remove(bytes);
+        if let Entry::Occupied(mut own) = of_room.get_mut().servers.entry(server.clone()) {
+            own.get_mut().0.remove(bytes);
+            if own.get().0.events == 0 {
+                own.remove();
+            }
+        }
+        if of_room.get().all.events == 0 {
+            of_room.remove();
         }
     }
 }
@@ -139,14 +189,13 @@ impl Staging {
             let mut counts = self.counts.lock();
             for event in std::mem::take(&mut sorted.good) {
                 let bytes = event.pdu.json().len();
-                let of = |amount: Option<&Amount>| amount.copied().unwrap_or_default();
-                if !of(counts.rooms.get(&event.room)).has_room(bytes, OF_A_ROOM) {
+                let of_room = counts.rooms.get(&event.room);
+                if of_room.is_some_and(|of_room| !of_room.has_room(server, bytes, event.is_in)) {
                     full.push(event.pdu);
                     continue;
                 }
-                let of_server = of(counts.servers.get(server)).has_room(bytes, OF_A_SERVER);
-                has_room &= of_server && counts.all.has_room(bytes, OF_ALL);
-                counts.add(event.room, server, bytes);
+                has_room &= counts.has_room(server, bytes);
+                counts.add(event.room, (server, event.is_in), bytes);
                 reserved.events.push((event.room, server.clone(), bytes));
                 good.push(event);
             }
@@ -194,7 +243,7 @@ impl Staging {
             let mut counts = self.counts.lock();
             for (room, origin, bytes) in old {
                 if let Ok(server) = OwnedServerName::try_from(origin) {
-                    counts.add(room, &server, bytes);
+                    counts.add(room, (&server, true), bytes);
                 }
             }
         }
@@ -237,21 +286,25 @@ impl Inbox {
         Ok(self.0.store.read(move |view| view.get(&FED_TXN, &key)).await?.map(|row| row.answer))
     }
 
-    /// Commits a transaction: its events, its receipts and its answer. Says what is to be told of typing.
+    /// Commits a transaction: its events, its receipts and its answer. Says what of its EDUs is not in the commit.
     pub(super) async fn commit(
         &self,
         (server, txn_id): (&OwnedServerName, &str),
         sorted: &Sorted,
         edus: &Edus,
-    ) -> Result<Vec<Started>, TransactionError> {
+    ) -> Result<Told, TransactionError> {
         let (reader, edus, clock) = (self.0.graph.reader().clone(), edus.clone(), self.0.clock.clone());
         let from = server.clone();
         let read = self.0.store.read(move |view| {
             let mut batch = Batch::new();
-            let typing = edus.prepare(&reader, view, &mut batch, (&from, clock.now()))?;
-            Ok::<_, ReadError>((typing, batch))
+            let told = edus.prepare(&reader, view, &mut batch, (&from, clock.now()))?;
+            Ok::<_, ReadError>((told, batch))
         });
-        let (typing, mut batch) = read.await?;
+        let (told, mut batch) = read.await?;
+        // What has changed nothing is as good as not recorded: the same is answered again.
+        if sorted.good.is_empty() && batch.is_empty() {
+            return Ok(told);
+        }
         let (server_key, txn) = txn_key(server, txn_id);
         batch.assert_absent(&FED_TXN, &(&*server_key, &*txn));
         batch.put(&FED_TXN, &(&*server_key, &*txn), &TxnRow { answer: sorted.answer() });
@@ -261,7 +314,7 @@ impl Inbox {
             batch.put_at(&STAGED, move |position| ((room, position, index), row));
         }
         self.0.store.commit(batch).await?;
-        Ok(typing)
+        Ok(told)
     }
 
     /// Throws old answers away.
@@ -293,4 +346,59 @@ impl Inbox {
 
 fn txn_key(server: &OwnedServerName, txn_id: &str) -> (String, String) {
     (bounded(server.as_str()).into_owned(), bounded(txn_id).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{ServerName, server_name};
+
+    use super::*;
+
+    const ROOM: RoomNo = RoomNo(1);
+    const BYTES: usize = 500;
+
+    /// How many events a server gets into a room.
+    fn fill(counts: &mut Counts, room: RoomNo, server: &ServerName, is_in: bool) -> usize {
+        let server = server.to_owned();
+        let mut taken = 0;
+        while counts.rooms.get(&room).is_none_or(|of_room| of_room.has_room(&server, BYTES, is_in))
+            && counts.has_room(&server, BYTES)
+        {
+            counts.add(room, (&server, is_in), BYTES);
+            taken += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn nobody_shuts_others_out_of_a_room() {
+        let mut counts = Counts::default();
+        let (one, other) = (server_name!("a.b"), server_name!("c.d"));
+        assert_eq!(fill(&mut counts, ROOM, one, true), OF_A_SERVER_IN_A_ROOM.events);
+        assert_eq!(fill(&mut counts, ROOM, other, true), OF_A_SERVER_IN_A_ROOM.events);
+        let strangers: usize = (0..5)
+            .map(|at| fill(&mut counts, ROOM, &OwnedServerName::try_from(format!("s{at}.x")).unwrap(), false))
+            .sum();
+        assert_eq!(strangers, OF_STRANGERS_IN_A_ROOM.events);
+        assert!(fill(&mut counts, ROOM, server_name!("e.f"), true) > 0);
+        for (server, count) in [(one, OF_A_SERVER_IN_A_ROOM.events), (other, OF_A_SERVER_IN_A_ROOM.events)] {
+            (0..count).for_each(|_| counts.remove(ROOM, &server.to_owned(), BYTES));
+        }
+        assert!(!counts.servers.contains_key(one) && !counts.rooms[&ROOM].servers.contains_key(one));
+    }
+
+    #[test]
+    fn some_room_is_left_for_those_who_send_little() {
+        let mut counts = Counts::default();
+        let most = OF_ALL.less(FOR_THE_SMALL).events;
+        for at in 0..40 {
+            let server = OwnedServerName::try_from(format!("s{at}.x")).unwrap();
+            for room in 0..25 {
+                fill(&mut counts, RoomNo(room), &server, true);
+            }
+        }
+        assert!(counts.all.events >= most && counts.all.events < OF_ALL.events, "{}", counts.all.events);
+        assert!(counts.has_room(&server_name!("small.x").to_owned(), BYTES));
+        assert!(!counts.has_room(&OwnedServerName::try_from("s0.x").unwrap(), BYTES));
+    }
 }

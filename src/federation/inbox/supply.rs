@@ -40,6 +40,8 @@ pub(super) enum SupplyError {
     Read(#[from] ReadError),
     #[error("of the state before {0} nothing can be had")]
     NoState(OwnedEventId),
+    #[error("it takes too long")]
+    TooLong,
 }
 
 /// What was fetched.
@@ -106,7 +108,7 @@ impl Supply {
         }
         let mut result = Ok(Supplied::Events);
         for server in servers {
-            result = self.events_from(&server, event, (&prev, &auth)).await.map(|()| Supplied::Events);
+            result = self.events_from(&server, event, (&prev, &auth), asks_others).await.map(|()| Supplied::Events);
             if result.is_ok() {
                 break;
             }
@@ -139,9 +141,10 @@ impl Supply {
         server: &ServerName,
         event: &Verified,
         (prev, auth): (&[OwnedEventId], &[OwnedEventId]),
+        is_again: bool,
     ) -> Result<(), SupplyError> {
         if !prev.is_empty() {
-            self.fill(server, event).await?;
+            self.fill(server, event, is_again).await?;
         }
         if !auth.is_empty() {
             self.authorise(server, event, auth).await?;
@@ -150,7 +153,7 @@ impl Supply {
     }
 
     /// Fetches the events between an event and what is here.
-    async fn fill(&self, server: &ServerName, event: &Verified) -> Result<(), SupplyError> {
+    async fn fill(&self, server: &ServerName, event: &Verified, is_again: bool) -> Result<(), SupplyError> {
         let fetch = self.inbox.0.federation.fetch();
         let mut waiting = Waiting::new();
         let mut latest = vec![event.pdu().event_id().to_owned()];
@@ -171,6 +174,29 @@ impl Supply {
             self.bridge(server, &waiting).await?;
             self.accept(server, &mut waiting).await?;
         }
+        // What still lacks what it cites, when that can't be had (any more): the history begins anew with it, by the state that
+        // is said to be before it. Of the event itself only when nothing else has helped.
+        let mut last = Ok(());
+        for event in in_graph_order(waiting.into_values().collect()).into_iter().take(MOST_BRIDGES) {
+            last = self.begin_with(server, &event).await;
+        }
+        if is_again && !self.without_place(event.pdu().prev_events().to_vec()).await?.is_empty() {
+            last = self.begin_with(server, event).await;
+        }
+        last
+    }
+
+    /// Takes an event with the state that a server says was before it, whatever it cites.
+    async fn begin_with(&self, server: &ServerName, event: &Verified) -> Result<(), SupplyError> {
+        let lacking = match self.receive(event.clone().into()).await? {
+            Verdict::Needs(Needs::Missing { auth, .. }) => auth,
+            _ => return Ok(()),
+        };
+        if !lacking.is_empty() {
+            self.authorise(server, event, &lacking).await?;
+        }
+        let state_before = Some(self.state_before(server, &id_of(event)).await?);
+        self.receive(Receipt { state_before, ..event.clone().into() }).await?;
         Ok(())
     }
 
@@ -224,7 +250,7 @@ impl Supply {
         missing: &[OwnedEventId],
     ) -> Result<(), SupplyError> {
         let (fetch, graph) = (self.inbox.0.federation.fetch(), &self.inbox.0.graph);
-        match fetch.auth_chain(server, &self.room, event.pdu().event_id()).await {
+        match fetch.auth_chain(server, &self.room, event.pdu()).await {
             Ok(chain) => keep_outliers(graph, self.no, chain).await?,
             Err(FetchError::Read(error)) => return Err(error.into()),
             Err(error) => tracing::debug!(%error, "there is no auth chain"),
@@ -242,17 +268,19 @@ impl Supply {
         let cited: BTreeSet<OwnedEventId> = cited.filter(|id| !waiting.contains_key(id)).collect();
         let missing = self.without_place(cited.into_iter().collect()).await?;
         for id in missing.iter().take(MOST_BRIDGES) {
-            let event = self.inbox.0.federation.fetch().event(server, &self.room, id).await?;
-            let Verdict::Needs(Needs::Missing { prev, auth }) = self.receive(event.clone().into()).await? else {
-                continue;
-            };
-            if !auth.is_empty() {
-                self.authorise(server, &event, &auth).await?;
+            // One that can't be had spoils nothing for the others.
+            match self.bridge_one(server, id).await {
+                Err(error @ (SupplyError::Read(_) | SupplyError::Send(_))) => return Err(error),
+                Err(error) => tracing::info!(event = %id, %error, "an event that others cite can't be had"),
+                Ok(()) => {}
             }
-            let state_before = if prev.is_empty() { None } else { Some(self.state_before(server, id).await?) };
-            self.receive(Receipt { state_before, ..event.into() }).await?;
         }
         Ok(())
+    }
+
+    async fn bridge_one(&self, server: &ServerName, id: &OwnedEventId) -> Result<(), SupplyError> {
+        let event = self.inbox.0.federation.fetch().event(server, &self.room, id).await?;
+        self.begin_with(server, &event).await
     }
 
     /// The state before an event, as a server says: what can be had of it is here then.
@@ -265,6 +293,7 @@ impl Supply {
         let ids = fetch.state_ids(server, &self.room.room_id, id).await?;
         let all = ids.auth_chain.into_iter().chain(ids.state.iter().cloned()).collect();
         let missing = graph.unknown(all).await?;
+        let large = if missing.len() > MOST_SINGLE { fetch.large().await } else { None };
         let events = if missing.len() > MOST_SINGLE {
             let missing: BTreeSet<OwnedEventId> = missing.into_iter().collect();
             let mut state = fetch.state(server, &self.room, id).await?;
@@ -274,6 +303,7 @@ impl Supply {
             fetch.events(server, &self.room, &missing).await?
         };
         keep_outliers(graph, self.no, events).await?;
+        drop(large);
         let lacking: BTreeSet<OwnedEventId> = graph.unknown(ids.state.clone()).await?.into_iter().collect();
         let state: Vec<OwnedEventId> = ids.state.into_iter().filter(|id| !lacking.contains(id)).collect();
         if state.is_empty() { Err(SupplyError::NoState(id.clone())) } else { Ok(state) }

@@ -21,7 +21,9 @@ const MOST_PDUS: usize = 50;
 /// The most EDUs of a transaction (there too).
 const MOST_EDUS: usize = 100;
 /// The longest reason that is told of a bad event, in characters.
-const LONGEST_REASON: usize = 200;
+const LONGEST_REASON: usize = 100;
+/// The longest id under which anything is told of an event, in bytes (appendices, "Event IDs").
+const LONGEST_ID: usize = 255;
 
 /// Why a transaction is not taken.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,6 +40,9 @@ pub enum TransactionError {
     /// There are too many under way, or too much waits to be judged.
     #[error("too much is waiting to be worked off")]
     Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopped,
     /// The store could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -60,13 +65,20 @@ pub(super) enum Standing {
     Closed(&'static Rules),
     /// Its access control list does not let the server in.
     Denied(&'static Rules),
-    Open(RoomNo, &'static Rules),
+    /// It may send. Whether one of its users is joined there, as far as this server knows.
+    Open {
+        room: RoomNo,
+        rules: &'static Rules,
+        is_in: bool,
+    },
 }
 
 /// An event that is to be staged.
 pub(super) struct Good {
     pub(super) room: RoomNo,
     pub(super) pdu: Pdu,
+    /// Whether its server is in the room.
+    pub(super) is_in: bool,
 }
 
 /// The events of a transaction, sorted.
@@ -104,7 +116,10 @@ impl<'a> Transaction<'a> {
     }
 
     /// Sorts the events by what can be seen of them without keys.
-    pub(super) fn sort(&self, rooms: &BTreeMap<OwnedRoomId, Standing>) -> Sorted {
+    ///
+    /// Of a server that is not in the room only what its own users do is taken, their joins above all: that it was let in may
+    /// not be known here yet.
+    pub(super) fn sort(&self, origin: &ServerName, rooms: &BTreeMap<OwnedRoomId, Standing>) -> Sorted {
         let (mut sorted, mut seen) = (Sorted::default(), HashSet::new());
         for raw in &self.pdus {
             let standing = room_of(raw).and_then(|room| rooms.get(&room).copied()).unwrap_or(Standing::Unknown);
@@ -114,11 +129,14 @@ impl<'a> Transaction<'a> {
                 Standing::Denied(rules) => {
                     sorted.ignore(raw, Some(rules), "the room's access control list does not let your server in");
                 }
-                Standing::Open(room, rules) => match Pdu::parse(raw.get().as_bytes(), rules) {
+                Standing::Open { room, rules, is_in } => match Pdu::parse(raw.get().as_bytes(), rules) {
+                    Ok(pdu) if !is_in && pdu.sender().server_name() != origin => {
+                        sorted.ignore(raw, Some(rules), "your server is not in the room");
+                    }
                     Ok(pdu) => {
                         sorted.answers.entry(pdu.event_id().to_owned()).or_default();
                         if seen.insert(pdu.event_id().to_owned()) {
-                            sorted.good.push(Good { room, pdu });
+                            sorted.good.push(Good { room, pdu, is_in });
                         }
                     }
                     Err(error) => sorted.ignore(raw, Some(rules), &error.to_string()),
@@ -146,6 +164,9 @@ impl Sorted {
     fn ignore(&mut self, raw: &RawValue, rules: Option<&Rules>, why: &str) {
         tracing::info!(why, "an event of another server is ignored");
         let Some(id) = rules.and_then(|rules| Pdu::claimed_id(raw.get().as_bytes(), rules)) else { return };
+        if id.as_str().len() > LONGEST_ID {
+            return;
+        }
         self.answers.entry(id).or_insert_with(|| Some(why.chars().take(LONGEST_REASON).collect()));
     }
 
@@ -194,7 +215,8 @@ impl Inbox {
                     Some((_, rules, head)) if head.is_left || head.is_blocked => Standing::Closed(rules),
                     Some((no, rules, head)) => {
                         let is_let_in = for_servers::acl_allows(&reader, view, (no, &head), &server)?;
-                        if is_let_in { Standing::Open(no, rules) } else { Standing::Denied(rules) }
+                        let is_in = reader.has_server(view, no, &server)?;
+                        if is_let_in { Standing::Open { room: no, rules, is_in } } else { Standing::Denied(rules) }
                     }
                 };
                 standings.insert(room_id.clone(), standing);

@@ -16,7 +16,7 @@ pub(super) struct Turns<K> {
 pub(super) struct Turn<'a, K: Eq + Hash> {
     turns: &'a Turns<K>,
     key: K,
-    _held: OwnedMutexGuard<()>,
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl<K: Eq + Hash + Clone> Turns<K> {
@@ -35,15 +35,19 @@ impl<K: Eq + Hash + Clone> Turns<K> {
             }
             own
         };
-        Some(Turn { turns: self, key: key.clone(), _held: own.lock_owned().await })
+        // There before it waits: whoever goes away while waiting is forgotten, too.
+        let mut turn = Turn { turns: self, key: key.clone(), held: None };
+        turn.held = Some(own.lock_owned().await);
+        Some(turn)
     }
 }
 
 impl<K: Eq + Hash> Drop for Turn<'_, K> {
     fn drop(&mut self) {
         let mut turns = self.turns.turns.lock();
-        // The map's and ours.
-        if turns.get(&self.key).is_some_and(|own| Arc::strong_count(own) <= 2) {
+        drop(self.held.take());
+        // The map's alone.
+        if turns.get(&self.key).is_some_and(|own| Arc::strong_count(own) <= 1) {
             turns.remove(&self.key);
         }
     }
@@ -65,7 +69,8 @@ mod tests {
         let pause = Duration::from_secs(1);
         assert!(tokio::time::timeout(pause, &mut waiting).await.is_err());
         assert!(turns.take(&1).await.is_none());
-        drop((waiting, first));
+        // Whoever waits and goes away after the one before, or before it.
+        drop((first, waiting));
         assert!(tokio::time::timeout(pause, turns.take(&1)).await.unwrap().is_some());
         assert!(turns.turns.lock().is_empty(), "nobody is remembered");
     }

@@ -1,8 +1,9 @@
 //! The worker of a room: judges what is staged there, oldest first, and has fetched what it needs.
 //!
-//! It is a task that exists while something is staged. Judging takes one of a bounded number of turns; fetching is done beside
-//! it, one event of a server at a time, so that a server which answers slowly or wrongly holds up what it sent itself, and
-//! nothing else. What can't be judged after several tries is thrown away: it comes again when later events cite it.
+//! It is a task that exists while something is staged. Judging takes one of a bounded number of turns and waits for nobody else;
+//! keys and what events need are fetched beside it, for each server by itself, so that a server which answers slowly or wrongly
+//! holds up what it sent itself, and nothing else. What can't be judged after several tries is thrown away: it is fetched again
+//! when later events cite it.
 
 mod item;
 
@@ -15,14 +16,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{
-    StreamExt as _,
-    future::{BoxFuture, join_all},
-    stream::FuturesUnordered,
-};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use self::item::{Item, State};
 use super::{
@@ -31,7 +28,7 @@ use super::{
     supply::{Supplied, Supply, SupplyError},
 };
 use crate::{
-    event::{Pdu, version},
+    event::{Pdu, Verified, verify::SignatureError, version},
     federation::{fetch::RoomRules, keys::STAGED},
     graph::{Needs, Receipt, RoomNo, SendError, Verdict},
     store::{Batch, ReadError},
@@ -45,6 +42,10 @@ const PAGE: usize = 500;
 const FLOOD: usize = 100;
 /// Servers whose events are fetched for at once, in a room.
 const FETCHES: usize = 4;
+/// Servers whose events' signatures are checked at once, in a room.
+const CHECKS: usize = 16;
+/// How long what an event needs is fetched for, at the most.
+const LONGEST_FETCH: Duration = Duration::from_mins(10);
 /// How long after what it cites an event that was put off is judged again, in ms.
 const MOMENT: u64 = 1_000;
 /// How long to wait when the store fails.
@@ -82,15 +83,24 @@ impl Inbox {
             call,
             items: BTreeMap::new(),
             last: None,
-            fetches: FuturesUnordered::new(),
+            done: mpsc::unbounded_channel(),
             busy: HashSet::new(),
+            checking: HashSet::new(),
+            served: HashMap::new(),
             is_over: false,
         };
         self.0.tasks.spawn("inbox of a room", worker.run());
     }
 }
 
-type Fetched = (At, OwnedServerName, Result<Supplied, SupplyError>);
+/// What was done beside the worker, in tasks of their own.
+enum Done {
+    Fetched { at: At, origin: OwnedServerName, supplied: Result<Supplied, SupplyError> },
+    Checked { origin: OwnedServerName, checked: Vec<(At, Checked)> },
+}
+
+/// The event, or why it is none; nothing when the keys could not be read.
+type Checked = Option<Result<Verified, SignatureError>>;
 
 struct Worker {
     inbox: Inbox,
@@ -100,9 +110,13 @@ struct Worker {
     items: BTreeMap<At, Item>,
     /// The last row that was read.
     last: Option<At>,
-    fetches: FuturesUnordered<BoxFuture<'static, Fetched>>,
+    done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
     /// Servers of whose events one is being fetched for.
     busy: HashSet<OwnedServerName>,
+    /// Servers whose events are being checked.
+    checking: HashSet<OwnedServerName>,
+    /// When something was fetched for a server's event last, by counting: each has its turn.
+    served: HashMap<OwnedServerName, u64>,
     is_over: bool,
 }
 
@@ -140,7 +154,7 @@ impl Worker {
             let call = Arc::clone(&self.call);
             tokio::select! {
                 () = call.notify.notified() => {}
-                Some(fetched) = self.fetches.next() => self.fetched(fetched),
+                Some(done) = self.done.1.recv() => self.take(done).await,
                 () = clock.sleep(pause), if pause < Duration::MAX => {}
                 () = shutdown.wait() => return,
             }
@@ -152,6 +166,7 @@ impl Worker {
         let mut workers = self.inbox.0.workers.0.lock();
         if self.items.is_empty() && !self.call.is_new.load(Ordering::Acquire) {
             workers.remove(&self.no);
+            self.inbox.0.early.forget(self.no);
             self.is_over = true;
         }
         self.is_over
@@ -175,8 +190,9 @@ impl Worker {
         let mut has_judged = false;
         let now = inbox.0.clock.now();
         for item in self.items.values_mut().filter(|item| item.state == State::Later && item.next_try <= now) {
-            item.state = State::Ready;
+            item.begin();
         }
+        self.start_checks(room);
         loop {
             let mut ready: Vec<At> = self.ready().take(AT_ONCE).collect();
             // What failed for reasons of ours goes alone: it shall not spoil others' commits for ever.
@@ -186,7 +202,6 @@ impl Worker {
             if ready.is_empty() {
                 break;
             }
-            self.verify(room, &ready).await?;
             self.judge(&ready).await;
             has_judged = true;
         }
@@ -230,36 +245,72 @@ impl Worker {
         }
     }
 
-    /// Checks the signatures of those that were not checked yet.
-    async fn verify(&mut self, room: &RoomRules, ready: &[At]) -> Result<(), ReadError> {
-        let unchecked: Vec<(At, Pdu)> = ready
-            .iter()
-            .filter_map(|at| {
-                self.items.get(at).filter(|item| item.verified.is_none()).map(|item| (*at, item.pdu.clone()))
-            })
-            .collect();
-        let pdus = unchecked.iter().map(|(_, pdu)| pdu.clone()).collect();
-        let checked = self.inbox.0.federation.keys().verify(pdus, room.rules).await?;
-        for ((at, pdu), checked) in unchecked.into_iter().zip(checked) {
-            match checked {
-                Ok(verified) => {
-                    if let Some(item) = self.items.get_mut(&at) {
-                        item.verified = Some(verified);
-                    }
-                }
-                Err(error) => {
-                    tracing::info!(event = %pdu.event_id(), %error, "an event of another server is not believed");
-                    let sender = pdu.sender().server_name();
-                    if self.items.get(&at).is_some_and(|item| item.origin == sender) {
-                        self.delete(&[at]).await;
-                    } else {
-                        // It may be that only the key of its sender's server can't be had.
-                        self.fail(at).await;
-                    }
+    /// Has the signatures checked of those that were not checked yet, of each server by itself: their keys may have to be
+    /// fetched.
+    fn start_checks(&mut self, room: &RoomRules) {
+        let mut unchecked: BTreeMap<OwnedServerName, Vec<(At, Pdu)>> = BTreeMap::new();
+        for (at, item) in &self.items {
+            if item.state == State::Unchecked && !self.checking.contains(&item.origin) {
+                let of_origin = unchecked.entry(item.origin.clone()).or_default();
+                if of_origin.len() < AT_ONCE {
+                    of_origin.push((*at, item.pdu.clone()));
                 }
             }
         }
-        Ok(())
+        let free = CHECKS.saturating_sub(self.checking.len());
+        for (origin, events) in unchecked.into_iter().take(free) {
+            for (at, _) in &events {
+                if let Some(item) = self.items.get_mut(at) {
+                    item.state = State::Checking;
+                }
+            }
+            self.checking.insert(origin.clone());
+            let (keys, rules, done) = (self.inbox.0.federation.keys().clone(), room.rules, self.done.0.clone());
+            self.inbox.0.tasks.spawn("check events", async move {
+                let (ats, pdus): (Vec<At>, Vec<Pdu>) = events.into_iter().unzip();
+                let checked = match keys.verify(pdus, rules).await {
+                    Ok(checked) => ats.into_iter().zip(checked.into_iter().map(Some)).collect(),
+                    Err(error) => {
+                        tracing::warn!(%error, "the keys of other servers can't be read");
+                        ats.into_iter().map(|at| (at, None)).collect()
+                    }
+                };
+                // The worker may be over: then the server stops.
+                let _ = done.send(Done::Checked { origin, checked });
+            });
+        }
+    }
+
+    /// Takes what was done beside the worker.
+    async fn take(&mut self, done: Done) {
+        match done {
+            Done::Fetched { at, origin, supplied } => self.fetched(at, &origin, supplied),
+            Done::Checked { origin, checked } => {
+                self.checking.remove(&origin);
+                for (at, checked) in checked {
+                    self.checked(at, checked).await;
+                }
+            }
+        }
+    }
+
+    async fn checked(&mut self, at: At, checked: Checked) {
+        let Some(item) = self.items.get_mut(&at) else { return };
+        match checked {
+            Some(Ok(verified)) => {
+                item.verified = Some(verified);
+                item.state = State::Ready;
+            }
+            None => self.fail(at).await,
+            Some(Err(error)) => {
+                tracing::info!(event = %item.pdu.event_id(), %error, "an event of another server is not believed");
+                if error.wants_key() {
+                    self.fail(at).await;
+                } else {
+                    self.delete(&[at]).await;
+                }
+            }
+        }
     }
 
     /// Hands events to the graph, all at once and in their order, so that its lane gathers them.
@@ -292,34 +343,46 @@ impl Worker {
                     gone.push(at);
                 }
                 Ok(Verdict::Needs(needs)) => self.needs(at, needs).await,
-                Err(error) => self.failed(at, &error, &mut gone).await,
+                Err(error) => self.failed(at, (&error, ready.len() == 1), &mut gone).await,
             }
         }
+        self.inbox.move_early(self.no, &settled).await;
         self.delete(&gone).await;
         self.wake(&settled);
         self.soon(&settled);
     }
 
-    /// An event needs something: first it is fetched, then it has failed.
+    /// An event needs something: first it is fetched, then it has failed, and with it whatever of the same server needs just
+    /// the same.
     async fn needs(&mut self, at: At, needs: Needs) {
         let Some(item) = self.items.get_mut(&at) else { return };
-        if item.was_fetched_for {
-            tracing::info!(event = %item.pdu.event_id(), ?needs, "what an event needs could not be had");
-            self.fail(at).await;
-        } else {
+        if !item.was_fetched_for {
             item.state = State::Needs(needs);
+            return;
+        }
+        tracing::info!(event = %item.pdu.event_id(), ?needs, "what an event needs could not be had");
+        let (origin, needs) = (item.origin.clone(), State::Needs(needs));
+        let same = self.items.iter().filter(|(_, item)| item.origin == origin && item.state == needs);
+        let same: Vec<At> = same.map(|(at, _)| *at).collect();
+        for at in same.into_iter().chain([at]) {
+            self.fail(at).await;
         }
     }
 
-    /// An event could not be judged, for reasons that may be ours.
-    async fn failed(&mut self, at: At, error: &SendError, gone: &mut Vec<At>) {
+    /// An event could not be judged, for reasons that may be ours: it is not to spoil others' commits, and what fails alone is
+    /// not tried for ever.
+    async fn failed(&mut self, at: At, (error, was_alone): (&SendError, bool), gone: &mut Vec<At>) {
         let Some(item) = self.items.get_mut(&at) else { return };
         tracing::warn!(event = %item.pdu.event_id(), %error, "an event of another server could not be judged");
+        let soon = self.inbox.0.clock.now().saturating_add(PAUSE.as_millis().try_into().unwrap_or(u64::MAX));
         match error {
-            SendError::Busy | SendError::Read(_) | SendError::Commit(_) | SendError::Rider => {
+            SendError::Busy | SendError::Rider => {
                 item.state = State::Later;
-                item.next_try =
-                    self.inbox.0.clock.now().saturating_add(PAUSE.as_millis().try_into().unwrap_or(u64::MAX));
+                item.next_try = soon;
+            }
+            SendError::Read(_) | SendError::Commit(_) if was_alone => self.fail(at).await,
+            SendError::Read(_) | SendError::Commit(_) => {
+                (item.state, item.next_try, item.goes_alone) = (State::Later, soon, true);
             }
             SendError::Stopped | SendError::NoState => {
                 item.goes_alone = true;
@@ -372,7 +435,7 @@ impl Worker {
         let soon = self.inbox.0.clock.now().saturating_add(MOMENT);
         for item in self.items.values_mut().filter(|item| item.state == State::Later) {
             if settled.contains(item.pdu.event_id()) {
-                item.state = State::Ready;
+                item.begin();
             } else if item.pdu.prev_events().iter().chain(item.pdu.auth_events()).any(|id| settled.contains(id)) {
                 item.next_try = item.next_try.min(soon);
             }
@@ -383,44 +446,61 @@ impl Worker {
     fn start_fetches(&mut self, room: &RoomRules) {
         let coming: HashSet<OwnedEventId> =
             self.items.values().filter(|item| item.is_coming()).map(|item| item.pdu.event_id().to_owned()).collect();
-        let is_flooded = self.items.len() > FLOOD;
-        let mut first = None;
-        let mut start = Vec::new();
-        for (at, item) in &self.items {
-            let State::Needs(needs) = &item.state else { continue };
-            first = first.or(Some(*at));
-            let waits = match needs {
-                Needs::Missing { prev, auth } => prev.iter().chain(auth).any(|id| coming.contains(id)),
-                Needs::PolicySignature => false,
-            };
-            let is_busy = self.busy.contains(&item.origin) || self.busy.len() >= FETCHES;
-            if !waits && !is_busy {
-                self.busy.insert(item.origin.clone());
-                start.push(*at);
+        let needing: Vec<At> =
+            self.items.iter().filter(|(_, item)| matches!(item.state, State::Needs(_))).map(|(at, _)| *at).collect();
+        let waits = |item: &Item| match &item.state {
+            State::Needs(Needs::Missing { prev, auth }) => prev.iter().chain(auth).any(|id| coming.contains(id)),
+            _ => false,
+        };
+        // The oldest of each server, and first the server that had its turn the longest ago.
+        let mut oldest: BTreeMap<&OwnedServerName, At> = BTreeMap::new();
+        for at in &needing {
+            let Some(item) = self.items.get(at).filter(|item| !waits(item)) else { continue };
+            if !self.busy.contains(&item.origin) {
+                oldest.entry(&item.origin).or_insert(*at);
             }
         }
+        let mut start: Vec<(u64, At)> =
+            oldest.into_iter().map(|(origin, at)| (self.served.get(origin).copied().unwrap_or(0), at)).collect();
+        start.sort_unstable();
+        start.truncate(FETCHES.saturating_sub(self.busy.len()));
         // Those that wait only for one another: only lies do that.
         if start.is_empty() && self.busy.is_empty() {
-            start.extend(first);
+            start.extend(needing.first().map(|at| (0, *at)));
         }
-        for at in start {
-            let Some(item) = self.items.get_mut(&at) else { continue };
-            let State::Needs(needs) = std::mem::replace(&mut item.state, State::Fetching) else { continue };
-            let Some(event) = item.verified.clone() else { continue };
-            self.busy.insert(item.origin.clone());
-            // A flood of what nobody can fetch is not passed on to others.
-            let (origin, asks_others) = (item.origin.clone(), item.tries > 0 && !is_flooded);
-            let supply = Supply::new(self.inbox.clone(), self.no, room.clone());
-            self.fetches.push(Box::pin(async move {
-                let supplied = supply.supply(&event, needs, (&origin, asks_others)).await;
-                (at, origin, supplied)
-            }));
+        for (_, at) in start {
+            self.start_fetch(room, at);
         }
     }
 
-    /// Something was fetched, or could not be.
-    fn fetched(&mut self, (at, origin, supplied): Fetched) {
-        self.busy.remove(&origin);
+    fn start_fetch(&mut self, room: &RoomRules, at: At) {
+        let is_flooded = self.items.len() > FLOOD;
+        let Some(item) = self.items.get_mut(&at) else { return };
+        let State::Needs(needs) = std::mem::replace(&mut item.state, State::Fetching) else { return };
+        let Some(event) = item.verified.clone() else { return };
+        // A flood of what nobody can fetch is not passed on to others.
+        let (origin, asks_others) = (item.origin.clone(), item.tries > 0 && !is_flooded);
+        self.busy.insert(origin.clone());
+        let turn = self.served.values().max().map_or(1, |last| last.saturating_add(1));
+        self.served.insert(origin.clone(), turn);
+        let (supply, done) = (Supply::new(self.inbox.clone(), self.no, room.clone()), self.done.0.clone());
+        self.inbox.0.tasks.spawn("fetch for an event", async move {
+            let supplied = supply.supply(&event, needs, (&origin, asks_others));
+            let supplied = tokio::time::timeout(LONGEST_FETCH, supplied).await.unwrap_or(Err(SupplyError::TooLong));
+            // The worker may be over: then the server stops.
+            let _ = done.send(Done::Fetched { at, origin, supplied });
+        });
+    }
+
+    /// Something was fetched, or could not be. What was fetched may be what others wait for, too.
+    fn fetched(&mut self, at: At, origin: &OwnedServerName, supplied: Result<Supplied, SupplyError>) {
+        self.busy.remove(origin);
+        let has_come = matches!(supplied, Ok(Supplied::Events));
+        for item in self.items.values_mut().filter(|_| has_come) {
+            if matches!(item.state, State::Needs(Needs::Missing { .. })) {
+                item.state = State::Ready;
+            }
+        }
         let Some(item) = self.items.get_mut(&at) else { return };
         item.was_fetched_for = true;
         item.state = State::Ready;

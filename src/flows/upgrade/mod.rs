@@ -13,6 +13,8 @@ use ruma::{
     canonical_json::CanonicalJsonObject,
 };
 
+use tokio::sync::oneshot;
+
 use self::plan::{COPIED, New, Old};
 use super::{
     carry_over::carry_over,
@@ -60,6 +62,23 @@ pub async fn upgrade(
     new_version: RoomVersionId,
     additional_creators: Vec<OwnedUserId>,
 ) -> Result<OwnedRoomId, CreateRoomError> {
+    let (upgrading, sender, (answer, answered)) = (app.clone(), sender.clone(), oneshot::channel());
+    // A task of its own: a client that goes away leaves no room that nobody knows of.
+    app.tasks.spawn("upgrade a room", async move {
+        let _ = answer.send(upgrade_whole(&upgrading, &sender, room_id, new_version, additional_creators).await);
+    });
+    answered.await.unwrap_or_else(|_| Err(RoomError::from(SendError::Stopped).into()))
+}
+
+async fn upgrade_whole(
+    app: &App,
+    sender: &Sender,
+    room_id: OwnedRoomId,
+    new_version: RoomVersionId,
+    additional_creators: Vec<OwnedUserId>,
+) -> Result<OwnedRoomId, CreateRoomError> {
+    // One at a time: of two at once the second replaces what the first has ended, or is told so.
+    let _turn = app.handshakes.turn(&room_id).await;
     let rules = version::rules(&new_version).ok_or_else(|| PlanError::UnsupportedVersion(new_version.clone()))?;
     if additional_creators.len() > MOST_CREATORS {
         return Err(PlanError::Invalid("there are too many `additional_creators`").into());
@@ -80,8 +99,8 @@ pub async fn upgrade(
     let proposals = events.into_iter().map(|event| event.proposed_by(creator)).collect();
     let created = app.graph.create(new_version.clone(), proposals).await.map_err(super::create_room::refused)?;
     add_following(app, sender, &created, following).await;
-    carry_over(app, creator, created.room).await;
     close(app, sender, found, &created).await?;
+    carry_over(app, creator, created.room).await;
     Ok(created.room_id)
 }
 

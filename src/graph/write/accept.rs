@@ -178,6 +178,13 @@ impl Draft<'_, '_> {
                 let meta = self.meta(at.seq)?;
                 match meta.status {
                     Status::Outlier | Status::Rejected => {
+                        // Of an id that was chosen, what came first is the event.
+                        if self.known(at.seq)?.pdu.reference_hash(self.rules()).ok()
+                            != pdu.reference_hash(self.rules()).ok()
+                        {
+                            let why = "there is another event of this id".to_owned();
+                            return Err(Verdict::Rejected(AuthError(why)).into());
+                        }
                         Ok(Some(Before { seq: at.seq, has_place: self.has_place(at.seq, &meta) }))
                     }
                     _ => Err(Verdict::Duplicate(self.placed(at.seq, pdu)).into()),

@@ -163,6 +163,13 @@ impl Lane {
         for _ in 0..TRIES {
             let assembled = match self.assembled(limit).await {
                 Ok(assembled) => assembled,
+                // Alone, only who can't be judged fails.
+                Err(SendError::Read(error)) if limit > 1 => {
+                    tracing::warn!(%error, "what was to be sent to a room together is tried one by one");
+                    limit = 1;
+                    continue;
+                }
+                Err(SendError::Read(error)) => return self.answer_first(limit, &error.into()),
                 Err(error) => return self.answer_all(&error),
             };
             match self.commit(assembled).await {

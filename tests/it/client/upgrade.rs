@@ -143,8 +143,11 @@ async fn who_may_little_in_the_old_room_may_little_in_the_new_one_but_it_is_whol
 #[tokio::test(start_paused = true)]
 async fn what_a_user_has_set_for_a_room_is_carried_over() {
     let api = Api::open();
-    let alice = api.register("alice").await;
+    let (alice, bob) = (api.register("alice").await, api.register("bob").await);
     let old = api.create_room(&alice, json!({"preset": "public_chat", "room_version": "10"})).await;
+    api.join(&bob, &old).await;
+    let of_bob = |room: &str| format!("/v3/user/@bob:localhost/rooms/{}/tags", segment(room));
+    api.put(&format!("{}/u.mine", of_bob(&old)), &bob, json!({})).await.ok();
     let of_user = "/v3/user/@alice:localhost";
     api.put(&format!("{of_user}/rooms/{}/tags/m.favourite", segment(&old)), &alice, json!({"order": 0.5})).await.ok();
     api.put(&format!("{of_user}/account_data/m.direct"), &alice, json!({"@bob:localhost": [old]})).await.ok();
@@ -153,10 +156,16 @@ async fn what_a_user_has_set_for_a_room_is_carried_over() {
     let condition = json!({"kind": "event_match", "key": "room_id", "pattern": old});
     api.put(&rule("override", &old), &alice, json!({"actions": [], "conditions": [condition]})).await.ok();
     api.put(&format!("{}/enabled", rule("room", &old)), &alice, json!({"enabled": false})).await.ok();
-    let upgraded = upgrade(&api, &alice, &old, json!({"new_version": "12"})).await;
     // By hand, as clients did before there was an endpoint.
-    let by_hand = json!({"creation_content": {"predecessor": {"room_id": old}}});
-    let by_hand = api.create_room(&alice, by_hand).await;
+    let claims = json!({"creation_content": {"predecessor": {"room_id": old}}, "preset": "public_chat"});
+    let by_hand = api.create_room(&alice, claims.clone()).await;
+    let upgraded = upgrade(&api, &alice, &old, json!({"new_version": "12"})).await;
+    let false_claim = api.create_room(&alice, claims).await;
+    for room in [&false_claim, &upgraded] {
+        api.join(&bob, room).await;
+    }
+    assert_eq!(api.get(&of_bob(&upgraded), &bob).await.ok(), json!({"tags": {"u.mine": {}}}));
+    assert_eq!(api.get(&of_bob(&false_claim), &bob).await.ok(), json!({"tags": {}}), "the old room does not name it");
     for new in [&upgraded, &by_hand] {
         let tags = api.get(&format!("{of_user}/rooms/{}/tags", segment(new)), &alice).await.ok();
         assert_eq!(tags, json!({"tags": {"m.favourite": {"order": 0.5}}}));
@@ -166,7 +175,7 @@ async fn what_a_user_has_set_for_a_room_is_carried_over() {
         assert_eq!(silent["conditions"][0]["pattern"], **new);
     }
     let direct = api.get(&format!("{of_user}/account_data/m.direct"), &alice).await.ok();
-    assert_eq!(direct, json!({"@bob:localhost": [old, upgraded, by_hand]}));
+    assert_eq!(direct, json!({"@bob:localhost": [old, by_hand, upgraded]}));
 }
 
 #[tokio::test(start_paused = true)]

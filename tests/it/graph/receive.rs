@@ -256,3 +256,22 @@ async fn depths_are_cut_to_what_the_previous_events_allow() {
     rig.send(no, message(BOB, "x")).await.unwrap_err();
     rig.send(no, message(ALICE, "we go on")).await.unwrap();
 }
+
+/// Ids are chosen in versions 1 and 2: what came first under one is the event, whatever became of it.
+#[tokio::test]
+async fn an_id_is_not_given_to_another_event() {
+    for version in [RoomVersionId::V1, RoomVersionId::V2] {
+        let rig = Rig::new();
+        let no = rig.create(&version, "public").await;
+        let there = There { rig: &rig, no };
+        there.accepted(joins(EVE)).await;
+        let topic = |text: &str| draft(EVE, "m.room.topic", Some(""), json!({"topic": text})).named("$chosen:there");
+        let rejected = there.sends(topic("not allowed")).await;
+        assert!(matches!(rejected, Verdict::Rejected(_)), "{rejected:?}");
+        let later = there.accepted(draft(EVE, "m.room.member", Some(EVE), json!({"membership": "join", "x": 1}))).await;
+        let again = there.sends(says("another").named("$chosen:there").by(&[later.event_id])).await;
+        assert!(matches!(again, Verdict::Rejected(_)), "{again:?}");
+        let stored = rig.event(&OwnedEventId::try_from("$chosen:there").unwrap());
+        assert_eq!((&*stored.kind, stored.meta.status), ("m.room.topic", Status::Rejected));
+    }
+}

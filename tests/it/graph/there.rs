@@ -28,10 +28,22 @@ pub struct Draft {
     pub prev: Option<Vec<OwnedEventId>>,
     pub auth: Option<Vec<OwnedEventId>>,
     pub depth: u64,
+    /// The id, in the versions in which it is chosen.
+    pub id: Option<&'static str>,
 }
 
 pub fn draft(sender: &'static str, kind: &'static str, state_key: Option<&'static str>, value: Value) -> Draft {
-    Draft { sender, kind, state_key, content: content(value), redacts: None, prev: None, auth: None, depth: 100 }
+    Draft {
+        sender,
+        kind,
+        state_key,
+        content: content(value),
+        redacts: None,
+        prev: None,
+        auth: None,
+        depth: 100,
+        id: None,
+    }
 }
 
 pub fn says(body: &str) -> Draft {
@@ -43,6 +55,9 @@ pub fn joins(who: &'static str) -> Draft {
 }
 
 impl Draft {
+    pub fn named(self, id: &'static str) -> Self {
+        Self { id: Some(id), ..self }
+    }
     pub fn sent_by(self, sender: &'static str) -> Self {
         Self { sender, ..self }
     }
@@ -96,8 +111,10 @@ impl There<'_> {
         let rules = self.rules();
         let auth = draft.auth.clone().unwrap_or_else(|| self.selected(&draft));
         let head = self.rig.read(|view| self.rig.graph.reader().head(view, self.no)).unwrap();
-        let event_id =
-            version::has_event_ids(rules).then(|| OwnedEventId::try_from(format!("${}:there", name(&draft))).unwrap());
+        let event_id = version::has_event_ids(rules).then(|| match draft.id {
+            Some(id) => OwnedEventId::try_from(id).unwrap(),
+            None => OwnedEventId::try_from(format!("${}:there", name(&draft))).unwrap(),
+        });
         let template = Template {
             room_id: Some(head.room_id),
             event_id,

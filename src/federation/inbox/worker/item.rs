@@ -18,6 +18,10 @@ const LONGEST_PAUSE: UnixMillis = 60 * 60 * 1_000;
 /// How it stands with a staged event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Its signatures are to be checked.
+    Unchecked,
+    /// They are being checked; the keys may have to be fetched.
+    Checking,
     /// It can be judged.
     Ready,
     /// It was judged, and needs this.
@@ -69,6 +73,11 @@ impl Item {
         self.state = State::Later;
         self.was_fetched_for = false;
         self.tries < MOST_TRIES
+    }
+
+    /// It is tried (again).
+    pub(super) fn begin(&mut self) {
+        self.state = if self.verified.is_some() { State::Ready } else { State::Unchecked };
     }
 
     /// Whether it will soon be clear what becomes of it.

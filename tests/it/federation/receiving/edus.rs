@@ -1,5 +1,6 @@
 //! EDUs of other servers.
 
+use myelin::event::Pdu;
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
 
@@ -98,4 +99,22 @@ async fn what_the_room_keeps_out_is_not_heard() {
     stage.edus("1", &edus).await;
     assert_eq!(stage.typing().await, Vec::<String>::new());
     assert!(stage.ephemeral().await.iter().all(|event| event["type"] != "m.receipt"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_may_come_with_its_event_or_before_it() {
+    let stage = Stage::new().await;
+    let (first, second) = (stage.says("first", None), stage.says("second", None));
+    let receipt = |event: &Pdu, ts: u64| stage.receipt_edu("@bob:p.q", &event.event_id().to_owned(), json!({"ts": ts}));
+    let read = async || -> Vec<String> {
+        let events = stage.ephemeral().await.into_iter().filter(|event| event["type"] == "m.receipt");
+        events.flat_map(|event| event["content"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()).collect()
+    };
+    stage.put("1", &transaction(&[super::as_json(&first)], &[receipt(&first, 5)])).await.ok();
+    rest().await;
+    assert_eq!(read().await, [first.event_id().as_str()]);
+    stage.edus("2", &[receipt(&second, 6)]).await;
+    assert_eq!(read().await, [first.event_id().as_str()], "it waits");
+    stage.send("3", &[&second]).await;
+    assert_eq!(read().await, [second.event_id().as_str()]);
 }

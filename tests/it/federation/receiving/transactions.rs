@@ -1,7 +1,9 @@
 //! `PUT /send`: what is taken, what is answered, what survives.
 
+use std::time::Duration;
+
 use http::Method;
-use myelin::store::engine::faulty::Fault;
+use myelin::{event::Pdu, store::engine::faulty::Fault};
 use serde_json::{Value, json};
 
 use super::{Stage, as_json, rest, transaction};
@@ -120,7 +122,7 @@ async fn the_same_transaction_is_answered_from_the_record() {
     assert_eq!(stage.send("t", &[&other]).await, first);
     assert!(stage.is_seen(&one).await && !stage.is_seen(&other).await);
     // Another server has ids of its own; and after a day all is forgotten.
-    tokio::time::sleep(std::time::Duration::from_hours(26)).await;
+    tokio::time::sleep(Duration::from_hours(26)).await;
     assert_eq!(errors(&stage.send("t", &[&other]).await), [(other.event_id().to_string(), None)]);
     assert!(stage.is_seen(&other).await);
 }
@@ -153,4 +155,51 @@ async fn what_was_acknowledged_survives_every_crash() {
             return;
         }
     }
+}
+
+/// An event that its server has signed, so it says, by a key that nobody gives.
+fn by_a_silent_server(event: &Pdu) -> Value {
+    let mut event = as_json(event);
+    event["sender"] = json!("@x:black.silent");
+    event["signatures"] = json!({"black.silent": {"ed25519:k": "c2lnbmF0dXJl"}});
+    event
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_nobody_gives_hold_up_only_who_sends_such_events() {
+    let stage = Stage::new().await;
+    let waiting: Vec<Value> = (0..3).map(|at| by_a_silent_server(&stage.says(&at.to_string(), None))).collect();
+    stage.put("1", &transaction(&waiting, &[])).await.ok();
+    let before = tokio::time::Instant::now();
+    // Whoever is here is not held up.
+    stage.scene.says("of ours").await;
+    let good = stage.says("good", None);
+    stage.put("2", &transaction(&[as_json(&good)], &[])).await.ok();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert_eq!(stage.scene.server.app().inbox.staged().0, 4, "what the same server sent waits for its keys");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(stage.is_seen(&good).await);
+    assert_eq!(stage.scene.server.app().inbox.staged().0, 3, "those are tried again");
+    tokio::time::sleep(Duration::from_secs(3 * 60 * 60)).await;
+    assert_eq!(stage.scene.server.app().inbox.staged().0, 0, "but not for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_in_the_room_sends_only_what_its_own_users_do() {
+    let stage = Stage::new().await;
+    let bob = stage.scene.user("bob").to_string();
+    let leave = stage.event("m.room.member", Some(&bob), json!({"membership": "leave"}), None);
+    stage.send("1", &[&leave]).await;
+    let of_other = by_a_silent_server(&stage.says("x", None));
+    let join = stage.event("m.room.member", Some(&bob), json!({"membership": "join"}), None);
+    let answer = stage.put("2", &transaction(&[of_other, as_json(&join)], &[])).await.ok();
+    rest().await;
+    let reasons: Vec<_> = errors(&answer).into_iter().map(|(_, error)| error).collect();
+    assert!(
+        reasons.contains(&Some("your server is not in the room".to_owned())) && reasons.contains(&None),
+        "{reasons:?}"
+    );
+    assert!(stage.is_seen(&join).await);
+    assert_eq!(stage.scene.server.app().inbox.staged().0, 0);
 }
