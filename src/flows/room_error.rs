@@ -113,6 +113,7 @@ impl From<SendError> for RoomError {
         match error {
             SendError::UnknownRoom => Self::UnknownRoom,
             SendError::NotAllowed(rule) => Self::Forbidden(rule.to_string()),
+            SendError::NotRecommended(why) => Self::Forbidden(why),
             SendError::Blocked => Self::Forbidden(error.to_string()),
             SendError::UnknownTarget => Self::UnknownEvent,
             SendError::Invalid(BuildError::Format(FormatError::TooLarge(why))) => Self::TooLarge(why.to_owned()),

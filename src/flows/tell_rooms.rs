@@ -13,6 +13,7 @@ use ruma::{
 };
 use thiserror::Error;
 
+use super::policy;
 use crate::{
     app::App,
     event::json,
@@ -175,5 +176,5 @@ fn rewrite(old: &CanonicalJsonObject, profile: &MemberProfile) -> CanonicalJsonO
 async fn update(app: &App, user_id: &UserId, Outdated { room, seq, content }: &Outdated) -> Result<(), SendError> {
     let proposal = Proposal::state(user_id.to_owned(), MEMBER, user_id.as_str(), content.clone());
     // Only in the place of what was read: who leaves meanwhile does not come back by a new name.
-    app.graph.send_one(*room, proposal.replacing(*seq)).await.map(drop)
+    policy::send_one(app, *room, proposal.replacing(*seq)).await.map(drop)
 }

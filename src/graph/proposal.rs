@@ -226,6 +226,9 @@ pub enum SendError {
     /// [`Graph::receive`](super::Graph::receive).
     #[error("the room's policy server must sign the event")]
     NeedsPolicySignature(Box<Pdu>),
+    /// The room's policy server does not recommend the event: its own words.
+    #[error("{0}")]
+    NotRecommended(String),
     /// What a rider asserts does not hold (any more), or the event to replace is not there: read again and decide again.
     #[error("what rides with the event conflicts with what is there")]
     Rider,

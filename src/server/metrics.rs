@@ -47,6 +47,9 @@ fn sample(app: &App) {
     let (lanes, waiting) = app.graph.lane_depth();
     set("myelin_room_lanes", "Rooms in which something is being sent", size(lanes));
     set("myelin_room_lanes_waiting", "What waits to be sent in them", size(waiting));
+    let (staged, bytes) = app.inbox.staged();
+    set("myelin_inbox_staged", "Events of other servers that wait to be judged", size(staged));
+    set("myelin_inbox_staged_bytes", "Their size", size(bytes));
     sample_sender(&app.sender.numbers(), set);
     set("myelin_graph_cache_bytes", "Memory of the cache of events and states", app.graph.cache_bytes());
 }

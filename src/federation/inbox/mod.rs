@@ -28,7 +28,7 @@ use self::{
     turns::Turns,
     worker::Workers,
 };
-pub use self::{backfill::Hole, transaction::TransactionError};
+pub use self::{backfill::Hole, policy::Recommendation, transaction::TransactionError};
 use super::{Federation, Origin};
 use crate::{
     base::{clock::Clock, shutdown::Shutdown, tasks::Tasks},

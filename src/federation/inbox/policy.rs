@@ -9,10 +9,10 @@ use ruma::{
 };
 use serde_json::value::RawValue;
 
-use super::Inbox;
+use super::{Inbox, supply::Supply};
 use crate::{
     event::{Pdu, Verified},
-    federation::{Bounds, fetch::RoomRules},
+    federation::{Bounds, ClientError, fetch::RoomRules},
     graph::RoomNo,
     store::ReadError,
 };
@@ -22,30 +22,57 @@ const BOUNDS: Bounds = Bounds { within: Duration::from_secs(10), most_bytes: 64 
 /// The id of the key of every policy server.
 const KEY_ID: &str = "ed25519:policy_server";
 
+/// What a policy server says of an event.
+#[derive(Clone, Debug)]
+pub enum Recommendation {
+    /// It recommends it: the event with its signature.
+    Signed(Verified),
+    /// It does not, or does not answer: why.
+    Refused(String),
+}
+
 impl Inbox {
-    /// The event with the signature of the room's policy server; `None` if that does not recommend it, or does not answer.
+    /// Asks the policy server of a room about an event, which may be ours.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn recommended(&self, no: RoomNo, event: &Pdu) -> Result<Recommendation, ReadError> {
+        match Supply::of(self, no).await? {
+            Some(supply) => self.signed_by_policy(no, supply.room(), event).await,
+            None => Ok(Recommendation::Refused("this server is not in the room".to_owned())),
+        }
+    }
+
     pub(super) async fn signed_by_policy(
         &self,
         no: RoomNo,
         room: &RoomRules,
-        event: &Verified,
-    ) -> Result<Option<Verified>, ReadError> {
-        let Some(server) = self.policy_server(no).await? else { return Ok(None) };
-        let text = std::str::from_utf8(event.pdu().json()).unwrap_or_default().to_owned();
-        let (Ok(raw), Ok(object)) = (RawValue::from_string(text), event.pdu().to_object()) else { return Ok(None) };
+        event: &Pdu,
+    ) -> Result<Recommendation, ReadError> {
+        let refused = |why: &str| Ok(Recommendation::Refused(why.to_owned()));
+        let Some(server) = self.policy_server(no).await? else { return refused("there is no policy server") };
+        let text = std::str::from_utf8(event.json()).unwrap_or_default().to_owned();
+        let (Ok(raw), Ok(object)) = (RawValue::from_string(text), event.to_object()) else {
+            return refused("the event can't be signed");
+        };
         let asked = self.0.federation.client().request(&server, sign_event::Request::new(raw), BOUNDS).await;
         let signature = match &asked {
             Ok(response) => response.ed25519_signature(&server),
+            Err(ClientError::Refused { message, .. }) => return refused(message),
             Err(error) => {
-                tracing::info!(event = %event.pdu().event_id(), %error, "a policy server does not sign an event");
-                None
+                tracing::info!(event = %event.event_id(), %error, "a policy server does not answer");
+                return refused("the room's policy server does not answer");
             }
         };
-        let Some(signature) = signature else { return Ok(None) };
-        let Some(signed) = with_signature(object, &server, signature) else { return Ok(None) };
-        let Ok(signed) = Pdu::from_object(signed, room.rules) else { return Ok(None) };
+        let signed = signature.and_then(|signature| with_signature(object, &server, signature));
+        let Some(signed) = signed.and_then(|signed| Pdu::from_object(signed, room.rules).ok()) else {
+            return refused("the room's policy server has not signed the event");
+        };
         let checked = self.0.federation.keys().verify(vec![signed], room.rules).await?;
-        Ok(checked.into_iter().next().and_then(Result::ok))
+        Ok(match checked.into_iter().next() {
+            Some(Ok(event)) => Recommendation::Signed(event),
+            _ => Recommendation::Refused("the event's signatures do not hold".to_owned()),
+        })
     }
 
     async fn policy_server(&self, no: RoomNo) -> Result<Option<OwnedServerName>, ReadError> {

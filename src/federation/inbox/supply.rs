@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use thiserror::Error;
 
-use super::{Inbox, staging::rider};
+use super::{Inbox, Recommendation, staging::rider};
 use crate::{
     event::{Verified, version},
     federation::fetch::{Fetch, FetchError, RoomRules, in_graph_order, keep_outliers},
@@ -98,8 +98,10 @@ impl Supply {
         let (prev, auth) = match needs {
             Needs::Missing { prev, auth } => (prev, auth),
             Needs::PolicySignature => {
-                let signed = self.inbox.signed_by_policy(self.no, &self.room, event).await?;
-                return Ok(signed.map_or(Supplied::Refused, Supplied::Signed));
+                return Ok(match self.inbox.signed_by_policy(self.no, &self.room, event.pdu()).await? {
+                    Recommendation::Signed(event) => Supplied::Signed(event),
+                    Recommendation::Refused(_) => Supplied::Refused,
+                });
             }
         };
         let mut servers = vec![origin.clone()];
@@ -235,9 +237,9 @@ impl Supply {
         if verdict != Verdict::Needs(Needs::PolicySignature) {
             return Ok(verdict);
         }
-        let receipt = match self.inbox.signed_by_policy(self.no, &self.room, &receipt.event).await? {
-            Some(event) => Receipt { event, ..receipt },
-            None => Receipt { refused_by_policy: true, ..receipt },
+        let receipt = match self.inbox.signed_by_policy(self.no, &self.room, receipt.event.pdu()).await? {
+            Recommendation::Signed(event) => Receipt { event, ..receipt },
+            Recommendation::Refused(_) => Receipt { refused_by_policy: true, ..receipt },
         };
         Ok(self.inbox.0.graph.receive(self.no, receipt).await?)
     }

@@ -42,7 +42,7 @@ impl Stage {
         })
     }
 
-    fn topic(&self) -> Option<OwnedEventId> {
+    pub(super) fn topic(&self) -> Option<OwnedEventId> {
         let read = |reader: &Reader, view: &View<'_>, no: RoomNo, root| {
             reader.state_events(view, no, root, &[StateKey::new("m.room.topic", "")])
         };

@@ -2,7 +2,9 @@
 
 mod backfill;
 mod edus;
+mod hostile;
 mod missing;
+mod policy;
 mod transactions;
 mod whole;
 
