@@ -180,22 +180,26 @@ impl Supply {
         // is said to be before it. Of the event itself only when nothing else has helped.
         let mut last = Ok(());
         for event in in_graph_order(waiting.into_values().collect()).into_iter().take(MOST_BRIDGES) {
-            last = self.begin_with(server, &event).await;
+            last = self.begin_with(server, &event, false).await;
         }
         if is_again && !self.without_place(event.pdu().prev_events().to_vec()).await?.is_empty() {
-            last = self.begin_with(server, event).await;
+            last = self.begin_with(server, event, false).await;
         }
         last
     }
 
-    /// Takes an event with the state that a server says was before it, whatever it cites.
-    async fn begin_with(&self, server: &ServerName, event: &Verified) -> Result<(), SupplyError> {
+    /// Takes an event with the state that a server says was before it, whatever it cites. That state may bring what authorises
+    /// the event; unless it is asked for in any case, it is not where that can't be had.
+    async fn begin_with(&self, server: &ServerName, event: &Verified, in_any_case: bool) -> Result<(), SupplyError> {
         let lacking = match self.receive(event.clone().into()).await? {
             Verdict::Needs(Needs::Missing { auth, .. }) => auth,
             _ => return Ok(()),
         };
         if !lacking.is_empty() {
             self.authorise(server, event, &lacking).await?;
+            if !in_any_case && !self.inbox.0.graph.unknown(lacking).await?.is_empty() {
+                return Ok(());
+            }
         }
         let state_before = Some(self.state_before(server, &id_of(event)).await?);
         self.receive(Receipt { state_before, ..event.clone().into() }).await?;
@@ -282,7 +286,7 @@ impl Supply {
 
     async fn bridge_one(&self, server: &ServerName, id: &OwnedEventId) -> Result<(), SupplyError> {
         let event = self.inbox.0.federation.fetch().event(server, &self.room, id).await?;
-        self.begin_with(server, &event).await
+        self.begin_with(server, &event, true).await
     }
 
     /// The state before an event, as a server says: what can be had of it is here then.
