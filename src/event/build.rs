@@ -8,7 +8,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, canonical_json::CanonicalJson
 use thiserror::Error;
 
 use super::{
-    format::{FormatError, LARGEST},
+    format::{FormatError, LARGEST, LONGEST_FIELD},
     hash::{HashError, id_of},
     json::JsonError,
     pdu::Pdu,
@@ -88,6 +88,10 @@ const LARGEST_INTEGER: u64 = (1 << 53) - 1;
 /// The event is written once, as its content hash covers it: without `hashes` and `signatures`. What is signed is what the
 /// reference hash covers, too: the same with `hashes`, with the redacted content, and without `redacts` beside it.
 pub fn build(template: Template, rules: &Rules, key: &SigningKey) -> Result<Pdu, BuildError> {
+    let is_too_long = |text: &String| text.len() > LONGEST_FIELD;
+    if is_too_long(&template.kind) || template.state_key.as_ref().is_some_and(is_too_long) {
+        return Err(FormatError::TooLarge("a field of more than 255 bytes").into());
+    }
     let chosen_id = template.event_id.clone();
     let plain = Plain::of(template, rules);
     if plain.text.len() > LARGEST {

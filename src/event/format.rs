@@ -8,7 +8,8 @@ use super::json;
 
 /// The most bytes of an event in canonical JSON, signatures included (client-server API, "Size limits").
 pub const LARGEST: usize = 65_536;
-/// The most bytes of `sender`, `room_id`, `state_key`, `type` and `event_id` (there too).
+/// The most bytes of `sender`, `room_id`, `state_key`, `type` and `event_id` (there too); in events of others before room
+/// version 11 the most characters of `state_key` and `type`.
 pub const LONGEST_FIELD: usize = 255;
 /// The most events that one may cite as previous, and as authorising (room versions, "Event format").
 pub const MOST_PREV_EVENTS: usize = 20;

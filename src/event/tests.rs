@@ -209,6 +209,25 @@ fn fields_are_bound_in_bytes() {
 }
 
 #[test]
+fn events_of_others_are_bound_in_characters_before_version_11() {
+    let received = |version: &RoomVersionId, key: &str| {
+        let pdu = build(template(version, "m.x", Some("KEY"), "{}"), rules_of(version), &our_key()).unwrap();
+        let json = String::from_utf8(pdu.json().to_vec()).unwrap().replace("KEY", key);
+        Pdu::parse(json.as_bytes(), rules_of(version)).map(|pdu| pdu.state_key().map(str::to_owned))
+    };
+    let (fits, too_long) = ("é".repeat(255), "é".repeat(256));
+    for version in [RoomVersionId::V1, RoomVersionId::V10] {
+        assert_eq!(received(&version, &fits).unwrap().unwrap(), fits);
+        assert!(matches!(received(&version, &too_long), Err(FormatError::TooLarge(_))));
+        let own = build(template(&version, "m.x", Some(&fits), "{}"), rules_of(&version), &our_key());
+        assert!(matches!(own, Err(BuildError::Format(FormatError::TooLarge(_)))), "510 bytes");
+    }
+    for version in [RoomVersionId::V11, RoomVersionId::V12] {
+        assert!(matches!(received(&version, &fits), Err(FormatError::TooLarge(_))));
+    }
+}
+
+#[test]
 fn an_event_is_at_most_65_536_bytes() {
     let version = RoomVersionId::V11;
     let with_body = |length: usize| {
