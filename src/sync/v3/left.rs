@@ -8,7 +8,7 @@ use super::{
     timeline,
 };
 use crate::{
-    graph::{Event, EventMeta, Root, Seq, StateKey, Status, Tie, outside::Outside},
+    graph::{Event, EventMeta, Membership, Root, Seq, StateKey, Status, Tie, outside::Outside},
     rooms::{
         events::{self, Seen},
         format::stripped,
@@ -19,7 +19,8 @@ use crate::{
     sync::lazy_members::Memory,
 };
 
-/// Adds a room that the user has left, if they left it since, or the filter wants all of them.
+/// Adds a room that the user has left, if they left it since, or the filter wants all of them. Whoever begins anew also learns
+/// of the rooms that somebody put them out of: nothing else would ever tell them.
 pub(super) fn left(
     question: &Question,
     view: &View<'_>,
@@ -30,7 +31,7 @@ pub(super) fn left(
     let row = place.row;
     let wanted = match question.since {
         Some(since) => row.position > since,
-        None => question.request.filter.room.include_leave,
+        None => question.request.filter.room.include_leave || was_put_out(question, view, &place)?,
     };
     if !wanted || row.position > question.through {
         return Ok(());
@@ -46,6 +47,15 @@ pub(super) fn left(
     let account_data = wanted_account_data(question, &place);
     reply.left(place.head.room_id.as_str(), &LeftReply { timeline, state, section: question.section(), account_data });
     Ok(())
+}
+
+/// Whether somebody else made the user leave, or took an invite back, or bans them.
+fn was_put_out(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<bool, ReadError> {
+    if place.row.forgotten {
+        return Ok(false);
+    }
+    let by_other = |event: Event| event.sender != question.request.user_id;
+    Ok(place.row.membership == Membership::Ban || own_event(question, view, place)?.is_some_and(by_other))
 }
 
 /// What the user may see of the room in which they were, and how they stand to it now.

@@ -310,3 +310,39 @@ async fn a_state_too_large_to_be_kept_is_sent_whole_each_time() {
         }
     }
 }
+
+/// Whoever begins anew learns of what others did to them, but not of what they did themselves.
+#[tokio::test(start_paused = true)]
+async fn a_first_sync_tells_of_rooms_that_one_was_put_out_of() {
+    let server = TestServer::start();
+    let (alice, bob) = (server.register_user("alice").await, server.register_user("bob").await);
+    let mut rooms = Vec::new();
+    for action in ["kick", "ban", "forgotten", "left"] {
+        let room = public_room(&server, &alice).await;
+        join(&server, &bob, &room).await;
+        let act = |action: &str| server.post(&format!("/v3/rooms/{room}/{action}"));
+        let who = json!({"user_id": bob.user_id});
+        match action {
+            "left" => drop(act("leave").by(&bob).json(&json!({})).send().await.ok()),
+            "forgotten" => {
+                act("kick").by(&alice).json(&who).send().await.ok();
+                act("forget").by(&bob).json(&json!({})).send().await.ok();
+            }
+            action => drop(act(action).by(&alice).json(&who).send().await.ok()),
+        }
+        rooms.push(room);
+    }
+    let first = sync(&server, &bob, "").await;
+    let left = first["rooms"]["leave"].as_object().unwrap();
+    let mut found: Vec<_> = left.keys().cloned().collect();
+    let mut expected = rooms[..2].to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    for (room, membership) in rooms.iter().zip(["leave", "ban"]) {
+        let events = left[room]["timeline"]["events"].as_array().unwrap();
+        let last = events.last().unwrap();
+        assert_eq!((&last["content"]["membership"], &last["sender"]), (&json!(membership), &json!(alice.user_id)));
+    }
+    assert!(since(&server, &bob, &first).await.get("rooms").is_none(), "once");
+}
