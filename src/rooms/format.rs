@@ -89,11 +89,15 @@ pub fn client_event(shared: &[u8], room_id: Option<&RoomId>, unsigned: &Unsigned
     out
 }
 
-/// An event as it is told to those who are not in the room (client-server API, "Stripped state").
+/// An event as it is told to those who are not in the room (client-server API, "Stripped state"). A create event comes with
+/// its time, too (MSC4311).
 pub fn stripped(event: &StoredEvent) -> Vec<u8> {
     let mut out = Vec::with_capacity(event.content().len() + 128);
     let mut object = Object::begin(&mut out);
     object.raw("content", event.content());
+    if event.kind == "m.room.create" {
+        object.value("origin_server_ts", &event.origin_server_ts);
+    }
     object.value("sender", event.sender.as_str());
     object.value("state_key", event.state_key.as_deref().unwrap_or_default());
     object.value("type", &event.kind);

@@ -19,6 +19,9 @@ const LARGEST: usize = 8 << 10;
 #[derive(Deserialize, Serialize)]
 struct Stripped {
     content: BTreeMap<String, serde_json::Value>,
+    /// Of a create event, if it came whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin_server_ts: Option<u64>,
     sender: String,
     state_key: String,
     #[serde(rename = "type")]
@@ -36,7 +39,8 @@ pub(super) fn for_clients(
 ) -> Vec<Box<RawValue>> {
     let mut once = BTreeMap::new();
     for entry in told.iter().take(MOST) {
-        let Ok(stripped) = serde_json::from_str::<Stripped>(entry.get()) else { continue };
+        let Ok(mut stripped) = serde_json::from_str::<Stripped>(entry.get()) else { continue };
+        stripped.origin_server_ts = stripped.origin_server_ts.filter(|_| stripped.kind == "m.room.create");
         let of_room = stripped.state_key.is_empty() && STRIPPED.contains(&stripped.kind.as_str());
         let of_member =
             stripped.kind == "m.room.member" && members.iter().any(|member| member.as_str() == stripped.state_key);

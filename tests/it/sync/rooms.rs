@@ -158,6 +158,8 @@ async fn invites_and_knocks_carry_stripped_state() {
         assert!(state.contains(&("m.room.member".to_owned(), member.clone())));
     }
     assert!(events.as_array().unwrap().iter().all(|event| event.get("event_id").is_none()));
+    let has_time = |event: &Value| event["origin_server_ts"].is_u64();
+    assert!(events.as_array().unwrap().iter().all(|event| has_time(event) == (event["type"] == "m.room.create")));
     assert!(since(&server, &bob, &invited).await.get("rooms").is_none(), "once");
     assert!(sync(&server, &bob, "").await["rooms"]["invite"][&room].is_object(), "and to whom everything is new");
     leave(&server, &bob, &room).await;
