@@ -41,6 +41,12 @@ interop: ## Let real clients, matrix-js-sdk and matrix-nio, talk through a built
 	@scripts/cargo build --locked
 	@tests/interop/run "$$CARGO_TARGET_DIR/debug/myelin"
 
+.PHONY: federate
+federate: ## Let a built server and Synapse federate
+	@scripts/setup test
+	@scripts/cargo build --locked
+	@tests/interop/federation/run "$$CARGO_TARGET_DIR/debug/myelin"
+
 .PHONY: crash
 crash: ## Kill a built server 50 times under load, and look for what it had acknowledged
 	@scripts/setup test

@@ -27,6 +27,9 @@ class Down(Exception):
 class Server:
     """One data folder and, at times, a process that serves it."""
 
+    #: What the binary is told, to serve.
+    arguments = ("serve",)
+
     def __init__(self, binary, folder, **environment):
         self.binary = str(pathlib.Path(binary).resolve())
         self.folder = pathlib.Path(folder)
@@ -53,7 +56,12 @@ class Server:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, "serve"], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [self.binary, *self.arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         while time.monotonic() < begun + deadline:
             try:
