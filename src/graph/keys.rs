@@ -56,8 +56,12 @@ pub const LOG_MARK: Keyspace<(u32,), u64> =
     Keyspace::new(Family::Hot, 0x08, "log_mark", "day → position of the log; once a day, and when the log is cut");
 
 /// Rooms that are written ahead of a join through another server: nobody sees their rows before it is done.
-pub const STAGED: Keyspace<(RoomNo,), StagedRoom> =
-    Keyspace::new(Family::Hot, 0x10, "staged", "room → id, since when; while a join through another server is written");
+pub const STAGED: Keyspace<(RoomNo,), StagedRoom> = Keyspace::new(
+    Family::Hot,
+    0x10,
+    "staged_room",
+    "room → id, since when; while a join through another server is written",
+);
 
 /// Event bodies.
 pub const EVENT: Keyspace<(RoomNo, Seq), StoredEvent> =

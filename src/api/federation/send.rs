@@ -15,7 +15,11 @@ pub(super) fn routes(routes: &mut Routes) {
 }
 
 async fn send(app: App, origin: Origin, request: RawRequest) -> Result<Json, Refusal> {
-    request.object()?;
+    let body = request.object()?;
     let answer = app.inbox.take(&origin, request.arg("txn_id")?, request.parts.body.clone()).await?;
+    // Before the answer: who has it does not send it again.
+    if let Err(error) = app.handshakes.hear(&origin, body).await {
+        return Err(Refusal::unavailable(&error));
+    }
     Ok(Json::text(answer))
 }

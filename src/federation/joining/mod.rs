@@ -14,6 +14,7 @@ pub mod join;
 pub mod outside;
 pub mod resident;
 mod stripped;
+mod taken_back;
 mod template;
 
 use std::{

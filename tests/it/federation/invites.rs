@@ -95,3 +95,29 @@ async fn an_invite_by_state_goes_there_too() {
     set(&a, &alice, &room_id, ("m.room.member", &bob.user_id), json!({"membership": "invite"})).await;
     assert!(sync(&b, &bob).await["rooms"]["invite"].get(room_id.as_str()).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_invites_may_take_it_back_and_nobody_else() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, anna, bob) =
+        (a.register_user("alice").await, a.register_user("anna").await, b.register_user("bob").await);
+    let room_id = create(&a, &alice, json!({"preset": "trusted_private_chat", "invite": [anna.user_id]})).await;
+    join(&a, &anna, room_id.as_str(), &[]).await.ok();
+    let kick = json!({"user_id": bob.user_id, "reason": "a mistake"});
+    act(&a, &anna, &room_id, "invite", json!({"user_id": bob.user_id})).await.ok();
+    act(&a, &alice, &room_id, "kick", kick.clone()).await.ok();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let invited = sync(&b, &bob).await;
+    assert!(invited["rooms"]["invite"].get(room_id.as_str()).is_some(), "not by another one");
+
+    act(&a, &alice, &room_id, "invite", json!({"user_id": bob.user_id})).await.ok();
+    let invited = sync_since(&b, &bob, &invited).await;
+    assert!(invited["rooms"]["invite"].get(room_id.as_str()).is_some());
+    act(&a, &alice, &room_id, "kick", kick).await.ok();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let left = sync_since(&b, &bob, &invited).await;
+    let event = &left["rooms"]["leave"][room_id.as_str()]["timeline"]["events"][0];
+    assert_eq!((&event["sender"], &event["content"]["reason"]), (&json!(alice.user_id), &json!("a mistake")));
+    assert_eq!(sync(&b, &bob).await["rooms"]["invite"].get(room_id.as_str()), None);
+}

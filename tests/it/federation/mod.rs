@@ -7,6 +7,7 @@ mod invites;
 mod joins;
 mod keys;
 mod knocks;
+mod liars;
 mod queries;
 mod reads;
 mod receiving;

@@ -1,0 +1,205 @@
+//! Resident servers that lie: what they say is checked, and a room that cannot be leaves nothing behind.
+
+use std::sync::{Arc, Mutex};
+
+use myelin::{
+    event::{Pdu, Rules, Template, auth, build, json, version},
+    federation::transport::Outbound,
+};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, UserId};
+use serde_json::{Value, json};
+
+use super::rooms::{join, room, server};
+use crate::harness::{Network, Peer, START, reply};
+
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// A room of a peer: its state, in the order in which it came.
+#[derive(Clone)]
+struct Room {
+    peer: Arc<Peer>,
+    rules: &'static Rules,
+    id: OwnedRoomId,
+    state: Vec<Pdu>,
+}
+
+impl Room {
+    fn new(peer: &Arc<Peer>) -> Self {
+        let rules = version::rules(&RoomVersionId::V10).unwrap();
+        let id = RoomId::parse("!lies:p.q").unwrap();
+        let mut room = Self { peer: Arc::clone(peer), rules, id, state: Vec::new() };
+        room.add("m.room.create", "", json!({"creator": "@liar:p.q", "room_version": "10"}));
+        room.add("m.room.member", "@liar:p.q", json!({"membership": "join"}));
+        room.add("m.room.power_levels", "", json!({"users": {"@liar:p.q": 100}}));
+        room.add("m.room.join_rules", "", json!({"join_rule": "public"}));
+        room.add("m.room.name", "", json!({"name": "Honest"}));
+        room
+    }
+
+    fn cited(&self, kind: &str, sender: &str, key: &str, content: &Value) -> Vec<OwnedEventId> {
+        let raw = serde_json::value::to_raw_value(content).unwrap();
+        let sender = UserId::parse(sender).unwrap();
+        let selected = auth::selection(kind, &sender, Some(key), &raw, self.rules).unwrap();
+        let find = |(kind, key): &(String, String)| self.state.iter().rev().find(|pdu| pdu.is_state(kind, key));
+        selected.iter().filter_map(find).map(|pdu| pdu.event_id().to_owned()).collect()
+    }
+
+    fn add(&mut self, kind: &str, key: &str, content: Value) {
+        let pdu = self.made(kind, key, content);
+        self.state.push(pdu);
+    }
+
+    fn made(&self, kind: &str, key: &str, content: Value) -> Pdu {
+        let last = self.state.last().map(|pdu| pdu.event_id().to_owned().into());
+        let template = Template {
+            room_id: Some(self.id.clone()),
+            event_id: None,
+            sender: UserId::parse("@liar:p.q").unwrap(),
+            kind: kind.to_owned(),
+            state_key: Some(key.to_owned()),
+            auth_events: self.cited(kind, "@liar:p.q", key, &content).into_iter().map(Into::into).collect(),
+            content: json::parse(content.to_string().as_bytes()).unwrap(),
+            redacts: None,
+            origin_server_ts: START,
+            prev_events: last.into_iter().collect(),
+            depth: u64::try_from(self.state.len()).unwrap() + 1,
+        };
+        build::build(template, self.rules, &self.peer.key()).unwrap()
+    }
+
+    fn template(&self, user: &str) -> Value {
+        let content = json!({"membership": "join"});
+        let (prev, depth) = (self.state.last().unwrap().event_id(), self.state.len() + 1);
+        json!({"room_version": "10", "event": {
+            "type": "m.room.member", "sender": user, "state_key": user, "room_id": self.id, "content": content,
+            "auth_events": self.cited("m.room.member", user, user, &content), "prev_events": [prev], "depth": depth,
+        }})
+    }
+
+    fn answer(&self) -> Value {
+        let state: Vec<Value> = self.state.iter().map(as_json).collect();
+        json!({"state": state, "auth_chain": state, "members_omitted": false, "servers_in_room": ["p.q"]})
+    }
+}
+
+fn as_json(pdu: &Pdu) -> Value {
+    serde_json::from_slice(pdu.json()).unwrap()
+}
+
+type Lie = Box<dyn Fn(&Room, &mut Value) + Send>;
+
+/// What the peer says is changed by these, of a template and of the answer to a join.
+#[derive(Clone, Default)]
+struct Lies(Arc<Mutex<(Option<Lie>, Option<Lie>)>>);
+
+fn run(network: &Network, room: &Room, lies: &Lies, sent: &Arc<Mutex<Vec<Value>>>) {
+    let document = room.peer.document(START + DAY, |_| ());
+    let (room, lies, sent) = (room.clone(), lies.clone(), Arc::clone(sent));
+    network.script("p.q", move |request: &Outbound| {
+        let lies = lies.0.lock().unwrap();
+        let (mut body, lie) = if request.target.contains("/make_join/") {
+            (room.template("@bob:c.d"), &lies.0)
+        } else if request.target.contains("/send_join/") {
+            sent.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+            (room.answer(), &lies.1)
+        } else {
+            return reply(200, &document);
+        };
+        if let Some(lie) = lie {
+            lie(&room, &mut body);
+        }
+        reply(200, &body)
+    });
+}
+
+/// The state without the events that `wanted` does not want.
+fn retain(body: &mut Value, wanted: impl Fn(&Value) -> bool) {
+    for list in ["state", "auth_chain"] {
+        body[list].as_array_mut().unwrap().retain(&wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_is_not_joined() {
+    let network = Network::default();
+    let b = server(&network, "c.d");
+    let bob = b.register_user("bob").await;
+    let honest = Room::new(&Arc::new(Peer::new("p.q", 1, "k")));
+    let (lies, sent) = (Lies::default(), Arc::new(Mutex::new(Vec::new())));
+    run(&network, &honest, &lies, &sent);
+
+    let in_event =
+        |field: &'static str, value: Value| -> Lie { Box::new(move |_, body| body["event"][field] = value.clone()) };
+    let templates: Vec<Lie> = vec![
+        in_event("type", json!("m.room.message")),
+        in_event("room_id", json!("!other:p.q")),
+        in_event("sender", json!("@liar:p.q")),
+        in_event("state_key", json!("@alice:c.d")),
+        in_event("content", json!({"membership": "ban"})),
+        in_event("content", json!({"membership": "join", "join_authorised_via_users_server": "@x:elsewhere"})),
+        in_event("depth", json!(-1)),
+        in_event("depth", json!(1_u64 << 60)),
+        in_event("prev_events", json!(vec!["$x"; 21])),
+        in_event("auth_events", json!([["$x", {}]])),
+        Box::new(|_, body| body["room_version"] = json!("99")),
+        Box::new(|_, body| *body = json!([])),
+    ];
+    let count = templates.len();
+    for (index, lie) in templates.into_iter().enumerate() {
+        lies.0.lock().unwrap().0 = Some(lie);
+        let answer = b.post("/v3/join/!lies:p.q?via=p.q").by(&bob).json(&json!({})).send_anyhow().await;
+        assert!(answer.status >= 400 && answer.status != 401, "template {index}: {answer:?}");
+        assert!(sent.lock().unwrap().is_empty(), "template {index}: nothing was signed for it");
+    }
+    assert_eq!(count, 12);
+    lies.0.lock().unwrap().0 = None;
+
+    let other_create = |room: &Room| as_json(&room.made("m.room.create", "", json!({"creator": "@liar:p.q"})));
+    let answers: Vec<Lie> = vec![
+        Box::new(|_, body| retain(body, |event| event["type"] != "m.room.create")),
+        Box::new(|_, body| {
+            retain(body, |event| event["type"] != "m.room.create");
+            body["auth_chain"] = json!([]);
+        }),
+        Box::new(|_, body| retain(body, |event| event["type"] != "m.room.join_rules")),
+        Box::new(move |room, body| body["state"].as_array_mut().unwrap().push(other_create(room))),
+        Box::new(|room, body| {
+            let second = room.made("m.room.name", "", json!({"name": "Second"}));
+            body["state"].as_array_mut().unwrap().push(as_json(&second));
+        }),
+        Box::new(|_, body| {
+            let events = body["state"].as_array_mut().unwrap();
+            events[0]["content"]["room_version"] = json!("9");
+        }),
+        Box::new(|_, body| body["members_omitted"] = json!(true)),
+        Box::new(|_, body| body["state"] = json!({})),
+        Box::new(|_, body| {
+            for event in body["state"].as_array_mut().unwrap() {
+                event["signatures"] = json!({});
+            }
+            body["auth_chain"] = json!([]);
+        }),
+    ];
+    for (index, lie) in answers.into_iter().enumerate() {
+        lies.0.lock().unwrap().1 = Some(lie);
+        let answer = b.post("/v3/join/!lies:p.q?via=p.q").by(&bob).json(&json!({})).send_anyhow().await;
+        assert_eq!(answer.status, 502, "answer {index}: {answer:?}");
+        assert!(room(&b, &honest.id).is_none(), "answer {index}");
+    }
+    let signed = std::mem::take(&mut *sent.lock().unwrap());
+    assert!(signed.iter().all(|event| event["sender"] == "@bob:c.d" && event["type"] == "m.room.member"));
+
+    // What can't be judged, or is not the room's, costs only itself.
+    lies.0.lock().unwrap().1 = Some(Box::new(|_, body| {
+        let events = body["state"].as_array_mut().unwrap();
+        let mut stranger = events[4].clone();
+        stranger["room_id"] = json!("!other:p.q");
+        let name = events.iter_mut().find(|event| event["type"] == "m.room.name").unwrap();
+        name["signatures"] = json!({"p.q": {"ed25519:k": "AAAA"}});
+        events.push(stranger);
+        events.push(json!({"type": 5}));
+        body["auth_chain"].as_array_mut().unwrap().retain(|event| event["type"] != "m.room.name");
+    }));
+    join(&b, &bob, "!lies:p.q", &["p.q"]).await.ok();
+    assert_eq!(super::rooms::state(&b, &honest.id).len(), 5, "all but the name, and bob");
+}
