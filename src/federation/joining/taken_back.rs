@@ -66,8 +66,8 @@ impl Handshakes {
     ) -> Result<(), SendError> {
         let (room_id, user_id) = (member.room_id.clone(), member.state_key.clone());
         let read = self.0.rooms.read(move |reader, view| {
-            let Some(room) = reader.room_no(view, &room_id)? else { return Ok(None) };
-            Ok::<_, ReadError>(reader.user_room(view, &user_id, room)?)
+            let Some(room) = reader.room_no(view, &room_id)? else { return Ok::<_, ReadError>(None) };
+            reader.user_room(view, &user_id, room)
         });
         let Some(row) = read.await? else { return Ok(()) };
         let Some(now) = Outside::of(&row) else { return Ok(()) };
