@@ -77,7 +77,7 @@ fn default_rules_can_be_switched_and_changed_but_not_replaced() {
     assert_eq!(rules.remove(Kind::Override, "nothing"), Err(RulesError::NotFound));
     rules.set_enabled(Kind::Override, ".m.rule.master", true).unwrap();
     rules.set_actions(Kind::Underride, ".m.rule.message", vec![json!("dont_notify")]).unwrap();
-    assert_eq!(rules.get(Kind::Underride, ".m.rule.message").unwrap().actions, [] as [Json; 0]);
+    assert_eq!(rules.get(Kind::Underride, ".m.rule.message").unwrap().actions, [json!("dont_notify")]);
     // What the user changed survives a newer list of defaults, and what is no default any more goes.
     let mut stored = rules.clone();
     stored.of_mut(Kind::Underride).push(Rule { default: true, ..rule(".m.rule.gone") });
