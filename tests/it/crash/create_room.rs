@@ -100,7 +100,8 @@ async fn whole(server: &TestServer, creator: &TestUser, invited: &[TestUser]) ->
 
 /// Creates a room on a disk that fails after so many writes. Whether the disk lasted.
 async fn create(preset: &str, invitees: usize, (writes, fault): (usize, Fault)) -> bool {
-    let server = TestServer::start();
+    // Whoever talks to no other servers does not keep how far those were told, either.
+    let server = TestServer::configured("[federation]\nenabled = false\n[registration]\nmode = \"open\"\n");
     let alice = server.register_user("alice").await;
     let mut invited = Vec::new();
     for number in 0..invitees {

@@ -38,9 +38,11 @@ async fn a_wave_is_what_is_asked_at_once() {
     assert_eq!(cost(&|view| view.multi_scan::<(Position,), String>(&[], 10).map(drop)), 0);
 }
 
-/// A server with a room of `members` users beside its creator, and `rooms` further rooms of the creator.
-async fn house(members: usize, rooms: usize) -> (TestServer, TestUser, String) {
-    let server = TestServer::start();
+/// A server with a room of `members` users beside its creator, and `rooms` further rooms of the creator; it talks with other
+/// servers, or not.
+async fn house(members: usize, rooms: usize, federates: bool) -> (TestServer, TestUser, String) {
+    let config = format!("[federation]\nenabled = {federates}\n[registration]\nmode = \"open\"\n");
+    let server = TestServer::configured(&config);
     let alice = server.register_user("alice").await;
     let room = public_room(&server, &alice).await;
     for number in 0..members {
@@ -56,7 +58,7 @@ async fn house(members: usize, rooms: usize) -> (TestServer, TestUser, String) {
 #[tokio::test]
 async fn endpoints_keep_to_their_budgets() {
     for (members, rooms) in [(1, 1), (10, 1), (1, 40)] {
-        let (server, alice, room) = house(members, rooms).await;
+        let (server, alice, room) = house(members, rooms, false).await;
         say(&server, &alice, &room, "warm").await;
         let before = server.waves();
         say(&server, &alice, &room, "hello").await;
@@ -84,4 +86,20 @@ async fn endpoints_keep_to_their_budgets() {
         let most = 12 + 3 * (rooms as u64 + 1);
         assert!(again <= most, "an initial sync of what somebody has fetched, with {whole}: {again} waves");
     }
+}
+
+/// What is read, beside the request, of each event to see which other servers must hear of it.
+#[tokio::test]
+async fn events_of_a_room_without_other_servers_cost_few_reads_more() {
+    let mut costs = Vec::new();
+    for federates in [false, true] {
+        let (server, alice, room) = house(10, 1, federates).await;
+        say(&server, &alice, &room, "warm").await;
+        let before = server.waves();
+        for number in 0..10 {
+            say(&server, &alice, &room, &format!("event {number}")).await;
+        }
+        costs.push(server.waves() - before);
+    }
+    assert!(costs[1] <= costs[0] + 40, "{costs:?}");
 }
