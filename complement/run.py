@@ -80,7 +80,8 @@ def go_test(package, tests):
 
 
 def go_test_once(package, tests, skip="^$"):
-    command = ["go", "test", "-json", "-count=1", f"-timeout={LONGEST}", f"-p={PACKAGES}", f"-run={tests}", f"-skip={skip}", package]
+    command = ["go", "test", "-json", "-count=1", f"-exec={HERE / 'own-folder'}", f"-timeout={LONGEST}", f"-p={PACKAGES}"]
+    command += [f"-run={tests}", f"-skip={skip}", package]
     run, log = Run(), os.environ.get("COMPLEMENT_LOG")
     with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True, errors="replace") as process:
         for line in process.stdout:
