@@ -211,3 +211,27 @@ async fn a_join_that_stops_in_the_middle_leaves_nothing() {
         assert!(writes > 3, "{writes}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_before_the_join_gets_its_place_up_to_the_create_event() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, bob) = (a.register_user("alice").await, b.register_user("bob").await);
+    for version in 1..=12 {
+        let body = json!({"preset": "public_chat", "room_version": version.to_string()});
+        let room_id = create(&a, &alice, body).await;
+        let said = say(&a, &alice, &room_id, "before").await;
+        join(&b, &bob, room_id.as_str(), &["a.b"]).await.ok();
+        let before = room(&b, &room_id).unwrap().1;
+        let mut older: Vec<_> = state(&a, &room_id).into_iter().collect();
+        older.retain(|((_, key), _)| *key != bob.user_id);
+        let mut older: Vec<_> = older.into_iter().map(|(_, id)| id).chain([said]).collect();
+        older.sort_by_key(|id| pdu(&a, id).depth());
+        for id in older {
+            assert!(hand_over(&a, &b, &id).await, "version {version}: {id}");
+        }
+        let after = room(&b, &room_id).unwrap().1;
+        assert_eq!((after.root, after.extremities), (before.root, before.extremities), "version {version}");
+        assert_eq!(state(&a, &room_id), state(&b, &room_id), "version {version}");
+    }
+}
