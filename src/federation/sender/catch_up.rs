@@ -15,8 +15,8 @@ use crate::{
 const ROOMS: usize = 50;
 /// The most extremities of a room that are sent.
 const MOST_EXTREMITIES: usize = 10;
-/// Events that are looked at for the last one of a room that is to be sent.
-const MOST_SEARCHED: usize = 200;
+/// The most events of a room that a server gets which is not in it any more.
+const MOST_MISSED: usize = 200;
 
 /// Some rooms of a server.
 pub(super) struct CatchUpPage {
@@ -79,25 +79,28 @@ fn extremities(
     Ok(items)
 }
 
-/// The last event of a room that a server gets which is not in it any more: that by which it left, or the last one that is
-/// for us to send before.
+/// What a server gets of a room in which it is not any more: all that it has missed up to the event by which it left, as it
+/// may not ask for what lies between.
 fn farewell(
     reader: &Reader,
     view: &View<'_>,
     server: &ServerName,
     room: RoomNo,
     (from, left): (Position, Position),
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Vec<Item>, ReadError> {
     let after = Position(from.0.saturating_sub(1));
-    let arrived = reader.log_back(view, room, after, left, MOST_SEARCHED)?.rows;
+    let arrived = reader.log_back(view, room, after, left, MOST_MISSED)?.rows;
     let wanted: Vec<(RoomNo, Seq)> = arrived.into_iter().map(|(_, logged)| (room, logged.seq)).collect();
     let mut events: Vec<Event> = reader.events(view, &wanted)?.into_iter().flatten().collect();
     // In the commit by which it left, what lies behind the last leave is not for it.
     if let Some(last) = events.iter().position(|event| event.meta.position() == left && takes_leave(event, server)) {
         events.drain(..last);
     }
-    let last = events.into_iter().find(|event| event.meta.relay && event.meta.status == Status::Accepted);
-    Ok(last.map(|event| Item { position: event.meta.position(), room, seq: event.seq }))
+    if !events.iter().any(|event| event.meta.relay) {
+        return Ok(Vec::new());
+    }
+    let item = |event: Event| Item { position: event.meta.position(), room, seq: event.seq };
+    Ok(events.into_iter().rev().filter(|event| event.meta.status == Status::Accepted).map(item).collect())
 }
 
 /// Whether an event says that a user of a server is not in the room (any more).
