@@ -31,9 +31,9 @@ config-example: ## Write config.example.toml anew, after a change of the options
 	@text=$$(scripts/cargo run --quiet --no-default-features -- config example) && echo "$$text" > config.example.toml
 
 .PHONY: simulate
-simulate: ## Let SEEDS=1000 random rooms of each version converge; a room that fails is named by its seed
+simulate: ## Let SEEDS=1000 random rooms of each version converge, and as many schedules of whole servers; what fails is named by its seed
 	@scripts/setup build
-	@MYELIN_SEEDS="$${SEEDS:-1000}" scripts/cargo test --locked --no-default-features --release --test it graph::convergence
+	@MYELIN_SEEDS="$${SEEDS:-1000}" scripts/cargo test --locked --no-default-features --release --test it -- graph::convergence simulation::
 
 .PHONY: interop
 interop: ## Let real clients, matrix-js-sdk and matrix-nio, talk through a built server

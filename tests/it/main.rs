@@ -18,5 +18,6 @@ mod golden;
 mod graph;
 mod harness;
 mod server;
+mod simulation;
 mod store;
 mod sync;

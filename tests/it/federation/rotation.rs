@@ -19,7 +19,7 @@ fn start(folder: &Path, network: &Network, seed: u64) -> Server {
     let config = Arc::new(Config::read("[server]\nname = \"a.b\"\n", []).unwrap());
     let (clock, random) = (Clock::starting_at(START), Random::seeded(seed));
     let identity = identity::load_or_create(folder, &config.server.name, &random).unwrap();
-    let (store, transport) = (Store::open(Memory::new()), Arc::new(network.clone()));
+    let (store, transport) = (Store::open(Memory::new()), Arc::new(network.of(&config.server.name)));
     let server = Server::start(Parts { config: Arc::clone(&config), store, identity, transport, clock, random });
     network.attach(&config.server.name, server.site());
     server

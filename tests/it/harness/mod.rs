@@ -5,6 +5,7 @@
 //! store may be out of joint, whatever the test did.
 
 mod network;
+mod weather;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -29,7 +30,10 @@ use myelin::{
 };
 use serde_json::{Value, json};
 
-pub use self::network::{Network, Peer, reply};
+pub use self::{
+    network::{Network, Peer, reply},
+    weather::{Dice, Weather},
+};
 
 /// When tests begin, in ms since the Unix epoch.
 pub const START: u64 = 1_800_000_000_000;
@@ -67,17 +71,18 @@ impl TestServer {
         Self::named(name, toml, Some(network.clone()), |_| {})
     }
 
+    /// The same with a clock that reads this, and randomness of its own.
+    pub fn in_weather(network: &Network, name: &str, toml: &str, (now, seed): (u64, u64)) -> Self {
+        Self::over(Memory::new(), config(name, toml, |_| {}), (Clock::starting_at(now), seed), Some(network.clone()))
+    }
+
     /// The same under another name, on the internet. Others reach it once it listens.
     pub fn on_sockets(name: &str, toml: &str) -> Self {
         Self::named(name, toml, None, |_| {})
     }
 
     fn named(name: &str, toml: &str, network: Option<Network>, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::read(&format!("[server]\nname = \"{name}\"\n{toml}"), []).unwrap();
-        config.rate_limits.enabled &= toml.contains("[rate_limits]");
-        (config.passwords.memory_kib, config.passwords.iterations) = (8, 1);
-        adjust(&mut config);
-        Self::over(Memory::new(), Arc::new(config), (Clock::starting_at(START), 1), network)
+        Self::over(Memory::new(), config(name, toml, adjust), (Clock::starting_at(START), 1), network)
     }
 
     fn over(disk: Memory, config: Arc<Config>, (clock, seed): (Clock, u64), network: Option<Network>) -> Self {
@@ -86,7 +91,7 @@ impl TestServer {
         let key = SigningKey::from_seed(secret.as_bytes(), "a_test", name).unwrap();
         let random = Random::seeded(seed);
         let transport: Arc<dyn Transport> = match &network {
-            Some(network) => Arc::new(network.clone()),
+            Some(network) => Arc::new(network.of(name)),
             None => Arc::new(myelin::server::internet(&config, &clock, &random).unwrap()),
         };
         let wire = Faulty::new(disk.clone());
@@ -194,6 +199,14 @@ impl TestServer {
         let answer = self.post("/v3/register").json(&body).send().await.ok();
         TestUser { user_id: answer["user_id"].as_str().unwrap().to_owned(), token: token(&answer) }
     }
+}
+
+fn config(name: &str, toml: &str, adjust: impl FnOnce(&mut Config)) -> Arc<Config> {
+    let mut config = Config::read(&format!("[server]\nname = \"{name}\"\n{toml}"), []).unwrap();
+    config.rate_limits.enabled &= toml.contains("[rate_limits]");
+    (config.passwords.memory_kib, config.passwords.iterations) = (8, 1);
+    adjust(&mut config);
+    Arc::new(config)
 }
 
 impl Drop for TestServer {

@@ -23,7 +23,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use super::{Answer, Request, TestServer};
+use super::{Answer, Request, TestServer, Weather};
 
 /// What a peer of a test answers.
 type Script = Arc<dyn Fn(Outbound) -> BoxFuture<'static, Result<Reply, TransportError>> + Send + Sync>;
@@ -35,14 +35,25 @@ pub struct Network(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     sites: HashMap<OwnedServerName, Site>,
+    /// How often a server was switched on or off.
+    switched: HashMap<OwnedServerName, u64>,
     scripts: HashMap<OwnedServerName, Script>,
     log: Vec<String>,
+    weather: Option<Weather>,
+}
+
+/// The network as one server sees it.
+pub struct Link {
+    network: Network,
+    from: OwnedServerName,
 }
 
 impl Network {
     /// A server's site, from now on.
     pub fn attach(&self, name: &ServerName, site: &Site) {
-        self.0.lock().unwrap().sites.insert(name.to_owned(), site.clone());
+        let mut inner = self.0.lock().unwrap();
+        inner.sites.insert(name.to_owned(), site.clone());
+        *inner.switched.entry(name.to_owned()).or_default() += 1;
     }
 
     /// A peer that answers like this.
@@ -63,9 +74,22 @@ impl Network {
         self.0.lock().unwrap().scripts.insert(name.try_into().unwrap(), script);
     }
 
-    /// Takes a server off the network.
+    /// The network as this server sees it.
+    pub fn of(&self, name: &ServerName) -> Link {
+        Link { network: self.clone(), from: name.to_owned() }
+    }
+
+    /// From now on requests take their time and get lost.
+    pub fn set_weather(&self, weather: Weather) {
+        self.0.lock().unwrap().weather = Some(weather);
+    }
+
+    /// Takes a server off the network: it is not reached, and what it was doing for others is answered to nobody.
     pub fn forget(&self, name: &str) {
-        self.0.lock().unwrap().sites.remove(<&ServerName>::try_from(name).unwrap());
+        let name: OwnedServerName = name.try_into().unwrap();
+        let mut inner = self.0.lock().unwrap();
+        inner.sites.remove(&name);
+        *inner.switched.entry(name).or_default() += 1;
     }
 
     /// What was sent since the last call: `a.b GET /…`, in order.
@@ -84,27 +108,45 @@ pub fn reply(status: u16, body: &Value) -> Result<Reply, TransportError> {
     })
 }
 
-impl Transport for Network {
+impl Transport for Link {
     fn send(&self, request: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        let weather = self.network.0.lock().unwrap().weather.clone();
+        match weather {
+            None => self.network.deliver(request).boxed(),
+            Some(weather) => weather.carry(self.network.clone(), self.from.clone(), request).boxed(),
+        }
+    }
+}
+
+impl Network {
+    /// Delivers a request at once.
+    pub(super) async fn deliver(&self, request: Outbound) -> Result<Reply, TransportError> {
+        let destination = request.destination.clone();
+        let switched = || self.0.lock().unwrap().switched.get(&destination).copied();
+        let life = switched();
         let (site, script) = {
             let mut inner = self.0.lock().unwrap();
-            let destination = &request.destination;
-            let (site, script) = (inner.sites.get(destination).cloned(), inner.scripts.get(destination).cloned());
+            let (site, script) = (inner.sites.get(&destination).cloned(), inner.scripts.get(&destination).cloned());
             inner.log.push(format!("{destination} {} {}", request.method, request.target));
             (site, script)
         };
-        async move {
-            match (site, script) {
-                (_, Some(script)) => script(request).await,
-                (Some(site), None) => Ok(dispatch(&site, request).await),
-                (None, None) if request.destination.host().ends_with(".silent") => std::future::pending().await,
-                (None, None) => {
-                    let host = request.destination.host().to_owned();
-                    Err(DiscoveryError::Lookup { host, error: LookupError::NotFound }.into())
+        match (site, script) {
+            (_, Some(script)) => script(request).await,
+            (Some(site), None) => {
+                let reply = dispatch(&site, request).await;
+                // It may have been switched off meanwhile.
+                if switched() == life {
+                    Ok(reply)
+                } else {
+                    Err(TransportError::Connection("it was switched off".to_owned()))
                 }
             }
+            (None, None) if destination.host().ends_with(".silent") => std::future::pending().await,
+            (None, None) => {
+                let host = destination.host().to_owned();
+                Err(DiscoveryError::Lookup { host, error: LookupError::NotFound }.into())
+            }
         }
-        .boxed()
     }
 }
 
