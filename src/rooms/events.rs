@@ -81,6 +81,10 @@ pub fn write(
     for (index, Seen { event, membership }) in seen.iter().enumerate() {
         let replaced = replaced.get(index).and_then(Option::as_ref);
         let prev = match replaced {
+            // One's own invite one has seen, also if all that is here of it is that it was in the state.
+            Some(replaced) if replaced.is_state("m.room.member", recipient.user_id.as_str()) => {
+                Some(replaced.content())
+            }
             Some(replaced) if eyes.look_at(reader, view, replaced)?.is_some() => Some(replaced.content()),
             _ => None,
         };

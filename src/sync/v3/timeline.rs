@@ -6,7 +6,7 @@ use super::{
     shape::shape,
 };
 use crate::{
-    graph::{Arrival, Event, Place as EventPlace, Tie},
+    graph::{Arrival, Event, Place as EventPlace, RoomNo, Tie},
     rooms::{
         events::{self, Bundle, Seen},
         page_token::PageToken,
@@ -93,6 +93,11 @@ pub(super) fn read(
     let Found { mut seen, mut limited, .. } = found;
     limited |= more;
     seen.reverse();
+    if let Some(hole) = hole(question, view, room, &seen)? {
+        // What was before it is found by paging back, when the hole is filled.
+        seen.drain(..hole);
+        limited = true;
+    }
     let prev = match seen.first() {
         None => PageToken::end(through),
         Some(first) => before(question, view, place, (&first.event, seen.len()), through)?,
@@ -132,6 +137,17 @@ fn before(
     }
     let deepest = EventPlace { depth: logged.max_depth, tie: Tie(i64::MAX) };
     Ok(PageToken::before(deepest, earlier.position))
+}
+
+/// The youngest of these events before which something is missing. Only events of other servers can have that.
+fn hole(question: &Question, view: &View<'_>, room: RoomNo, seen: &[Seen]) -> Result<Option<usize>, ReadError> {
+    let depths = seen.iter().filter(|seen| !seen.event.meta.relay).map(|seen| seen.event.meta.depth);
+    let (low, high) = depths.fold((u64::MAX, 0), |(low, high), depth| (low.min(depth), high.max(depth)));
+    if low > high {
+        return Ok(None);
+    }
+    let holes = question.reader.gaps(view, room, low, high, MOST_ROWS)?;
+    Ok(seen.iter().rposition(|seen| holes.iter().any(|(_, seq, _)| *seq == seen.event.seq)))
 }
 
 /// Whether the filter wants an event in the timeline of the room.

@@ -129,6 +129,11 @@ async fn a_hole_that_is_too_long_becomes_a_gap() {
     let gaps = stage.scene.read(|reader, view, no, _| reader.gaps(view, no, 0, u64::MAX, 10));
     assert_eq!(gaps.len(), 1);
     assert_eq!(gaps[0].2.missing, [chain[7].event_id().as_str()]);
+    // What clients are told begins behind the hole, and they know that something is missing.
+    let answer = stage.scene.server.get("/v3/sync?filter={\"room\":{\"timeline\":{\"limit\":50}}}");
+    let answer = answer.by(&stage.scene.alice).send().await.ok();
+    let timeline = &answer["rooms"]["join"][stage.scene.room.as_str()]["timeline"];
+    assert_eq!((&timeline["limited"], &timeline["events"][0]["event_id"]), (&json!(true), &json!(chain[8].event_id())));
 }
 
 /// Whoever leaves out an event that the state consists of has just that left out. Where what is cited can't be had, the history
