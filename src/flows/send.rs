@@ -191,7 +191,14 @@ fn may_redact(
     sender: &Sender,
     target: &EventId,
 ) -> Result<bool, RoomError> {
-    let target = reader.event_in(view, room, target)?.filter(Event::is_accepted).ok_or(RoomError::UnknownEvent)?;
+    let Some(target) = reader.event_in(view, room, target)?.filter(Event::is_accepted) else {
+        // Another server may have it: then the redaction waits here for it.
+        let elsewhere = reader.servers(view, room)?.into_iter().filter(|(_, row)| row.joined_users > 0);
+        let is_shared = elsewhere.take(2).count() > 1;
+        let levels = power_levels(reader, view, (room, head))?.filter(|_| is_shared && !sender.is_suspended);
+        let may = levels.is_some_and(|levels| levels.of(&sender.user_id) >= levels.to(Action::Redact));
+        return if may { Ok(false) } else { Err(RoomError::UnknownEvent) };
+    };
     let of_guests = target.kind == GUEST_ACCESS;
     if target.sender == sender.user_id {
         return Ok(of_guests);

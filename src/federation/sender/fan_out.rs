@@ -143,7 +143,7 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
         }
     }
     let metas = reader.metas(view, &wanted)?;
-    let is_ours = |meta: &crate::graph::EventMeta| meta.relay && meta.status == Status::Accepted;
+    let is_ours = |meta: &crate::graph::EventMeta| meta.relay && matches!(meta.status, Status::Accepted | Status::Held);
     let mut commits: BTreeMap<(RoomNo, Position), Commit> = BTreeMap::new();
     for (key, meta) in wanted.into_iter().zip(metas) {
         let Some(meta) = meta else { continue };

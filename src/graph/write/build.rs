@@ -72,6 +72,8 @@ impl Draft<'_, '_> {
         }
         let effect = self.effect_of(&pdu, root_before)?;
         match effect {
+            // It is sent, and waits here, if the sender may redact whatever it is: others may have it.
+            Some(Effect::TargetUnknown) if self.may_redact_others(&pdu, root_before)? => {}
             Some(Effect::TargetUnknown) => return Err(SendError::UnknownTarget),
             Some(Effect::NotAllowed) => {
                 return Err(AuthError("the sender may not redact this event".to_owned()).into());

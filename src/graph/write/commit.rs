@@ -110,6 +110,10 @@ fn event_rows(batch: &mut Batch, room: RoomNo, index: u8, event: &Drafted, expir
         return old_rows(batch, room, index, event, meta);
     }
     let Some(delivered) = &event.delivery else {
+        if event.relay && event.status == Status::Held {
+            // Nobody here sees it yet, but others are to be sent it.
+            record(batch, Entry::room(Stream::Room, room).of(u64::from(seq.0)));
+        }
         batch.put_at(&EVENT_META, move |position| ((room, seq), EventMeta { tie: Tie::live(position, index), ..meta }));
         return;
     };

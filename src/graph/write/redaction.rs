@@ -74,7 +74,8 @@ impl Draft<'_, '_> {
         Ok(if may { Effect::Applies(at.seq) } else { Effect::NotAllowed })
     }
 
-    fn may_redact_others(&self, redaction: &Pdu, root: Root) -> Result<bool, ReadError> {
+    /// Whether its sender may redact what others have sent.
+    pub(super) fn may_redact_others(&self, redaction: &Pdu, root: Root) -> Result<bool, ReadError> {
         let Some(create) = self.at(root, "m.room.create", "")? else { return Ok(false) };
         let levels = self.at(root, "m.room.power_levels", "")?;
         let levels = PowerLevels::new(&create.pdu, levels.as_ref().map(|known| &known.pdu), self.rules());

@@ -1,11 +1,13 @@
 //! Redactions: what they take away, who may, and what waits.
 
-use myelin::graph::{Direction, Event, SendError};
+use myelin::graph::{Direction, Event, Proposal, SendError, Status, Verdict};
 use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::{Value, json};
 
-use super::rig::{ALICE, BOB, Rig, content, member, message, user, versions};
-use myelin::graph::Proposal;
+use super::{
+    rig::{ALICE, BOB, Rig, content, member, message, user, versions},
+    there::{EVE, There, joins, says},
+};
 
 fn redact(sender: &str, target: &OwnedEventId) -> Proposal {
     Proposal::redaction(user(sender), target.clone(), content(json!({"reason": "spam"})))
@@ -51,7 +53,8 @@ async fn only_who_may_redacts() {
     let refused = rig.send(no, redact(ALICE, &there.event_id)).await;
     assert!(matches!(refused, Err(SendError::NotAllowed(_))), "{refused:?}");
     let nothing = OwnedEventId::try_from("$nothing").unwrap();
-    assert!(matches!(rig.send(no, redact(ALICE, &nothing)).await, Err(SendError::UnknownTarget)));
+    rig.send(no, member(BOB, BOB, "join")).await.unwrap();
+    assert!(matches!(rig.send(no, redact(BOB, &nothing)).await, Err(SendError::UnknownTarget)));
     assert_eq!(rig.event(&there.event_id).meta.redacted_by, None);
 }
 
@@ -113,4 +116,24 @@ async fn relations_of_all_types_come_in_order() {
     assert_eq!(seqs(&back.rows), expected.iter().rev().copied().collect::<Vec<_>>());
     let two = rig.read(|view| reader.relations_to(view, &[(no, target.seq)], "m.replace", 1));
     assert_eq!(seqs(&two[0].rows), [expected[5]]);
+}
+
+/// Others may have what is not here: who may redact anything has their redaction sent, and it waits for its target.
+#[tokio::test]
+async fn a_redaction_is_sent_before_its_target_is_here() {
+    let rig = Rig::new();
+    let no = rig.create(&RoomVersionId::V11, "public").await;
+    let there = There { rig: &rig, no };
+    there.accepted(joins(EVE)).await;
+    let said = there.signed(says("666"));
+    let id = said.event.pdu().event_id().to_owned();
+    let redaction = rig.send(no, redact(ALICE, &id)).await.unwrap();
+    let stored = rig.event(&redaction.event_id);
+    assert_eq!((stored.meta.status, stored.meta.relay), (Status::Held, true));
+    assert!(rig.arrived(no).iter().all(|event| event.event_id != redaction.event_id));
+    let told = rig.touches.lock().iter().any(|touch| touch.entry.reference == u64::from(redaction.seq.0));
+    assert!(told, "whoever sends to others follows the log");
+    assert!(matches!(rig.graph.receive(no, said).await, Ok(Verdict::Accepted(_))));
+    assert_eq!(rig.event(&id).meta.redacted_by, Some(redaction.seq));
+    assert!(rig.arrived(no).iter().any(|event| event.event_id == redaction.event_id));
 }
