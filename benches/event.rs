@@ -155,16 +155,16 @@ impl Crowd {
         crowd.add(Self::RULES, template("m.room.join_rules", Some(""), r#"{"join_rule":"public"}"#));
         let cited: [&[Seq]; 4] = [&[], &[1], &[1, 2], &[1, 2, 3]];
         for (seq, cited) in (1..).zip(cited) {
-            graph.push(seq, cited).expect("in order");
+            graph.push(seq, cited.iter().copied()).expect("in order");
         }
         let (first, renamed) = (Self::RULES + 1, Self::RULES + 1 + members);
         for seq in first..renamed {
-            graph.push(seq, &[1, Self::LEVELS, Self::RULES]).expect("in order");
+            graph.push(seq, [1, Self::LEVELS, Self::RULES]).expect("in order");
         }
         crowd.agreed.extend(first + Self::CONFLICTS..renamed);
         let mut conflicts = Vec::new();
         for at in 0..Self::CONFLICTS {
-            graph.push(renamed + at, &[1, Self::LEVELS, Self::RULES, first + at]).expect("in order");
+            graph.push(renamed + at, [1, Self::LEVELS, Self::RULES, first + at]).expect("in order");
             let user = format!("@user{at}:example.org");
             for (seq, content) in
                 [(first + at, r#"{"membership":"join"}"#), (renamed + at, r#"{"displayname":"U","membership":"join"}"#)]

@@ -55,12 +55,12 @@ impl AuthGraph {
     }
 
     /// Adds an event that comes after all others, and its auth events, which must be there.
-    pub fn push(&mut self, seq: Seq, auth_events: &[Seq]) -> Result<(), AuthGraphError> {
+    pub fn push(&mut self, seq: Seq, auth_events: impl IntoIterator<Item = Seq>) -> Result<(), AuthGraphError> {
         if self.seqs.last().is_some_and(|last| *last >= seq) {
             return Err(AuthGraphError::OutOfOrder(seq));
         }
         let start = self.cited.len();
-        for &cited in auth_events {
+        for cited in auth_events {
             let missing = AuthGraphError::Missing { citing: seq, cited };
             let row = self.row(cited).and_then(|row| u32::try_from(row).ok());
             let Some(row) = row else {
@@ -108,7 +108,13 @@ impl AuthGraph {
 
     /// The row of an event.
     pub(super) fn row(&self, seq: Seq) -> Option<usize> {
-        self.seqs.binary_search(&seq).ok()
+        // Numbers ascend, so no row is further down than this one. A room begins with state events, which are cited the
+        // most: of them it is the very row.
+        let last = usize::try_from(seq.checked_sub(*self.seqs.first()?)?).ok()?;
+        if self.seqs.get(last) == Some(&seq) {
+            return Some(last);
+        }
+        self.seqs.get(..last.min(self.seqs.len()))?.binary_search(&seq).ok()
     }
 
     /// The rows of many events, ascending; the first that is not there is an error.
@@ -207,7 +213,7 @@ mod tests {
     fn graph(rows: &[(Seq, &[Seq])]) -> AuthGraph {
         let mut graph = AuthGraph::new();
         for (seq, auth) in rows {
-            graph.push(*seq, auth).unwrap();
+            graph.push(*seq, auth.iter().copied()).unwrap();
         }
         graph
     }
@@ -217,11 +223,11 @@ mod tests {
         let mut graph = graph(&[(3, &[]), (5, &[3]), (9, &[5, 3, 5])]);
         assert_eq!(graph.auth_events(9).unwrap().collect::<Vec<_>>(), [5, 3]);
         assert!(graph.auth_events(4).is_none());
-        assert_eq!(graph.push(9, &[]), Err(AuthGraphError::OutOfOrder(9)));
-        assert_eq!(graph.push(10, &[3, 4]), Err(AuthGraphError::Missing { citing: 10, cited: 4 }));
-        assert_eq!(graph.push(10, &[10]), Err(AuthGraphError::Missing { citing: 10, cited: 10 }));
+        assert_eq!(graph.push(9, []), Err(AuthGraphError::OutOfOrder(9)));
+        assert_eq!(graph.push(10, [3, 4]), Err(AuthGraphError::Missing { citing: 10, cited: 4 }));
+        assert_eq!(graph.push(10, [10]), Err(AuthGraphError::Missing { citing: 10, cited: 10 }));
         assert_eq!(graph.len(), 3, "nothing of what was refused is there");
-        graph.push(10, &[9]).unwrap();
+        graph.push(10, [9]).unwrap();
         assert_eq!(graph.auth_events(10).unwrap().collect::<Vec<_>>(), [9]);
         assert_eq!(graph.auth_events(3).unwrap().count(), 0);
         assert_eq!(graph.rows(vec![9, 3, 10, 9]), Ok(vec![0, 2, 3]));

@@ -119,16 +119,20 @@ fn additional_creators(new: &NewRoom, invitees: &[&UserId]) -> Result<Vec<OwnedU
     Ok(creators)
 }
 
-fn preset(preset: Preset) -> [NewState; 3] {
-    let (join_rule, guest_access) = match preset {
-        Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", "can_join"),
-        Preset::PublicChat => ("public", "forbidden"),
+/// That guests are kept out of public rooms needs no event: it is what holds without one (client-server API, "Guest access").
+fn preset(preset: Preset) -> Vec<NewState> {
+    let (join_rule, lets_guests_in) = match preset {
+        Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", true),
+        Preset::PublicChat => ("public", false),
     };
-    [
+    let mut events = vec![
         NewState::of_room("m.room.join_rules", object(json!({"join_rule": join_rule}))),
         NewState::of_room("m.room.history_visibility", object(json!({"history_visibility": "shared"}))),
-        NewState::of_room("m.room.guest_access", object(json!({"guest_access": guest_access}))),
-    ]
+    ];
+    if lets_guests_in {
+        events.push(NewState::of_room("m.room.guest_access", object(json!({"guest_access": "can_join"}))));
+    }
+    events
 }
 
 fn name(new: &NewRoom) -> Option<NewState> {

@@ -159,8 +159,7 @@ impl Draft<'_, '_> {
 /// Adds an event to the auth graph; not one that cites what is no state event. Such an event was rejected, and if it were
 /// asked for all the same, resolution would say that it is not there.
 fn push(graph: &mut AuthGraph, seq: Seq, auth: &[Seq]) -> Result<(), ReadError> {
-    let auth: Vec<u32> = auth.iter().map(|seq| seq.0).collect();
-    match graph.push(seq.0, &auth) {
+    match graph.push(seq.0, auth.iter().map(|seq| seq.0)) {
         Ok(()) | Err(AuthGraphError::Missing { .. }) => Ok(()),
         Err(_) => Err(ReadError::Corrupt { keyspace: "auth", why: DecodeError("the auth graph is out of order") }),
     }

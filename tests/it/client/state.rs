@@ -54,7 +54,6 @@ async fn all_of_it_is_listed_as_rumas_type_reads_it() {
     listed.sort_unstable();
     let expected = [
         "m.room.create",
-        "m.room.guest_access",
         "m.room.history_visibility",
         "m.room.join_rules",
         "m.room.member",

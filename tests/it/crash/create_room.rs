@@ -27,6 +27,7 @@ fn furnished(preset: &str, invite: &[&TestUser]) -> Value {
         "invite": invite.iter().map(|user| &user.user_id).collect::<Vec<_>>(),
         "initial_state": [
             {"type": "m.room.encryption", "content": {"algorithm": "m.megolm.v1.aes-sha2"}},
+            {"type": "m.room.guest_access", "content": {"guest_access": "forbidden"}},
             {"type": "org.example.colour", "state_key": "wall", "content": {"colour": "green"}},
         ],
     })

@@ -273,7 +273,7 @@ impl Room for Asked<'_> {
         let mut graph = AuthGraph::new();
         for (id, seq) in self.world.ids.iter().zip(1..).filter(|(_, seq)| Some(*seq) != self.without) {
             let auth: Vec<Seq> = self.world.events[id].auth_events().iter().map(|id| self.world.seqs[id]).collect();
-            if graph.push(seq, &auth).is_err() {
+            if graph.push(seq, auth.iter().copied()).is_err() {
                 assert!(self.without.is_some(), "auth events come first");
             }
         }
