@@ -3,7 +3,7 @@
 //! - [`identity`]: our own signing keys; [`key_ring`]: everybody's keys, fetched and kept
 //! - [`discovery`]: where a server is; [`well_known`], [`dns`] and [`addresses`] are what it asks
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
-//! - [`client`]: typed, signed, bounded requests; [`queries`]: what they ask for our users; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
+//! - [`client`]: typed, signed, bounded requests; `queries`: what they ask for our users; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
 //!   [`Keys::verify`]: whether events are really from the servers that they name; [`fetch`]: fetching events
 //! - [`sender`]: sending them what they must hear of
 

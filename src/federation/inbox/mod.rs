@@ -1,8 +1,8 @@
 //! What other servers send (server-server API, "Transactions").
 //!
 //! A transaction is answered once it is durable: its events are *staged*, with its answer, in one commit. Then a worker of
-//! each room judges them, oldest first, and fetches what they need ([`worker`], [`supply`]). After a crash the staged rows
-//! are still there, and [`Inbox::resume`] goes on with them.
+//! each room judges them, oldest first, and fetches what they need (`worker`, `supply`). After a crash the staged rows
+//! are still there, and `Inbox::resume` goes on with them.
 
 mod backfill;
 mod edus;

@@ -2,7 +2,7 @@
 //! servers (server-server API, "Joining Rooms" to "Leaving Rooms").
 //!
 //! - [`resident`]: what this server does for users of others who want into its rooms
-//! - [`template`]: the event of a user of ours, from what a resident server says of it
+//! - `template`: the event of a user of ours, from what a resident server says of it
 //! - [`join`]: joining through another server; [`outside`]: leaving and knocking through one
 //! - [`invite`]: inviting users of others, and being invited by them
 //!
