@@ -75,10 +75,7 @@ pub async fn change(app: &App, user_id: &UserId, change: Change) -> Result<(), R
     if act == Act::Invite && invite::is_for_another_server(app, &target) {
         return invite::invite(app, room, user_id.to_owned(), state).await.map(drop);
     }
-    new_state::put(app, user_id, room, state).await?;
-    // Whoever is not in the room does not type there.
-    app.typing.stop(room, &target);
-    Ok(())
+    new_state::put(app, user_id, room, state).await.map(drop)
 }
 
 /// Leaves or knocks on a room that this server is not in; says whether it is one.
@@ -180,11 +177,7 @@ pub(super) async fn set_by_state(
             }
             new_state::put(app, user_id, room, state).await
         }
-        _ => {
-            let set = new_state::put(app, user_id, room, state).await?;
-            app.typing.stop(room, &target);
-            Ok(set)
-        }
+        _ => new_state::put(app, user_id, room, state).await,
     }
 }
 

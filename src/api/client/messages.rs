@@ -42,12 +42,7 @@ pub(super) fn routes(routes: &mut Routes) {
 
 async fn get_messages(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
-    let direction = match request.query_value("dir").as_deref() {
-        Some("b") => Direction::Backward,
-        Some("f") => Direction::Forward,
-        Some(_) => return Err(Refusal::invalid_param("`dir` must be `b` or `f`")),
-        None => return Err(Refusal::missing_param("`dir` is missing")),
-    };
+    let direction = room::direction(&request)?.ok_or_else(|| Refusal::missing_param("`dir` is missing"))?;
     let from = room::token("from", request.query_value("from").as_deref())?;
     let to = room::token("to", request.query_value("to").as_deref())?;
     let filter = room::filter(&request)?;

@@ -70,11 +70,7 @@ async fn get_relations(app: App, caller: Caller, request: RawRequest) -> Result<
     let (rel_type, kind) = (optional("rel_type"), optional("type"));
     let from = room::token("from", request.query_value("from").as_deref())?.map(tie);
     let to = room::token("to", request.query_value("to").as_deref())?.map(tie);
-    let direction = match request.query_value("dir").as_deref() {
-        None | Some("b") => Direction::Backward,
-        Some("f") => Direction::Forward,
-        Some(_) => return Err(Refusal::invalid_param("`dir` must be `b` or `f`")),
-    };
+    let direction = room::direction(&request)?.unwrap_or(Direction::Backward);
     let recurse = flag(&request, &["recurse", "org.matrix.msc3981.recurse"])?;
     let limit = room::limit(&request, DEFAULT_LIMIT)?.clamp(1, MOST);
     let read = app.rooms.read(move |reader, view| {

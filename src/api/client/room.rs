@@ -7,6 +7,7 @@ use crate::{
     app::App,
     base::json_writer::Array,
     flows::send::Sender,
+    graph::Direction,
     http::{Caller, CallerKind, RawRequest, Refusal},
     rooms::{events::Recipient, filter::RoomEventFilter, page_token::AnyToken},
     users::Standing,
@@ -51,6 +52,16 @@ pub(super) fn version(name: String) -> Result<RoomVersionId, Refusal> {
         let text = "this server knows no such room version";
         Refusal::custom(StatusCode::BAD_REQUEST, "M_UNSUPPORTED_ROOM_VERSION", text)
     })
+}
+
+/// `dir`, if it is given.
+pub(super) fn direction(request: &RawRequest) -> Result<Option<Direction>, Refusal> {
+    match request.query_value("dir").as_deref() {
+        None => Ok(None),
+        Some("b") => Ok(Some(Direction::Backward)),
+        Some("f") => Ok(Some(Direction::Forward)),
+        Some(_) => Err(Refusal::invalid_param("`dir` must be `b` or `f`")),
+    }
 }
 
 /// `limit`, cut to what is served at once.

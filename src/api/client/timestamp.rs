@@ -26,12 +26,7 @@ pub(super) fn routes(routes: &mut Routes) {
 
 async fn get_event_by_timestamp(app: App, caller: Caller, request: RawRequest) -> Result<Json, Refusal> {
     let (room_id, recipient) = (raw::room_id(&request)?, room::recipient(&app, &caller));
-    let direction = match request.query_value("dir").as_deref() {
-        Some("b") => Direction::Backward,
-        Some("f") => Direction::Forward,
-        Some(_) => return Err(Refusal::invalid_param("`dir` must be `b` or `f`")),
-        None => return Err(Refusal::missing_param("`dir` is missing")),
-    };
+    let direction = room::direction(&request)?.ok_or_else(|| Refusal::missing_param("`dir` is missing"))?;
     let ts = request.query_value("ts").ok_or_else(|| Refusal::missing_param("`ts` is missing"))?;
     let ts: u64 = ts.parse().map_err(|_| Refusal::invalid_param("`ts` must be a time in milliseconds"))?;
     let nearest = |room_id: OwnedRoomId, user_id: OwnedUserId| {
