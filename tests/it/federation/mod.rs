@@ -15,3 +15,4 @@ mod rooms;
 mod rotation;
 mod sender;
 mod servers;
+mod strangers;

@@ -121,11 +121,24 @@ impl Scene {
 
     /// The same, at a depth.
     pub(super) fn signed_at(&self, depth: u64, draft: Draft, root: Root) -> (Pdu, Receipt) {
+        let pdu = self.built_at(depth, draft, root);
+        let key = self.peer.key();
+        let public = BTreeMap::from([(key.key_id().to_owned(), Base64::new(key.public_key().to_vec()))]);
+        let keys: PublicKeyMap = BTreeMap::from([(self.peer.name.to_string(), public)]);
+        let receipt = Verified::check(&pdu, self.rules(), &keys).unwrap().into();
+        (pdu, receipt)
+    }
+
+    /// An event that the peer has signed, whoever else ought to.
+    pub(super) fn built_at(&self, depth: u64, draft: Draft, root: Root) -> Pdu {
         let rules = self.rules();
         let content = json::parse(draft.content.to_string().as_bytes()).unwrap();
         let raw = serde_json::value::to_raw_value(&content).unwrap();
         let state_key = draft.state_key.as_deref();
-        let selected = auth::selection(draft.kind, &draft.sender, state_key, &raw, rules).unwrap();
+        let selected = auth::selection(draft.kind, &draft.sender, state_key, &raw, rules);
+        // What can't be authorised at all cites what a message would.
+        let selected =
+            selected.or_else(|_| auth::selection("m.room.message", &draft.sender, None, &raw, rules)).unwrap();
         let keys: Vec<_> = selected.into_iter().map(|(kind, state_key)| StateKey::new(kind, state_key)).collect();
         let template = Template {
             room_id: Some(self.room.clone()),
@@ -140,12 +153,7 @@ impl Scene {
             auth_events: self.ids(root, &keys).into_iter().map(Into::into).collect(),
             depth,
         };
-        let key = self.peer.key();
-        let pdu = build::build(template, rules, &key).unwrap();
-        let public = BTreeMap::from([(key.key_id().to_owned(), Base64::new(key.public_key().to_vec()))]);
-        let keys: PublicKeyMap = BTreeMap::from([(self.peer.name.to_string(), public)]);
-        let receipt = Verified::check(&pdu, rules, &keys).unwrap().into();
-        (pdu, receipt)
+        build::build(template, rules, &self.peer.key()).unwrap()
     }
 
     async fn receive(&self, draft: Draft) -> (OwnedEventId, Verdict) {
