@@ -78,7 +78,7 @@ impl From<TransactionError> for Refusal {
             TransactionError::Malformed(_) => Self::bad_json(error.to_string()),
             TransactionError::WrongOrigin | TransactionError::TooMany => Self::invalid_param(error.to_string()),
             TransactionError::Busy => Self::limit_exceeded(std::time::Duration::from_secs(5)),
-            TransactionError::Stopped => Self::unavailable(&error),
+            TransactionError::Joining | TransactionError::Stopped => Self::unavailable(&error),
             TransactionError::Read(error) => error.into(),
             TransactionError::Commit(error) => error.into(),
         }

@@ -36,7 +36,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::order::authorising_of;
 pub use self::order::{in_auth_order, in_graph_order};
-use self::turns::Turns;
+use self::turns::Requests;
 use super::{
     client::{Bounds, Client, ClientError, OutgoingScheme},
     key_ring::Keys,
@@ -100,7 +100,7 @@ pub struct Fetch(Arc<Inner>);
 struct Inner {
     client: Client,
     keys: Keys,
-    turns: Turns,
+    turns: Requests,
 }
 
 /// Leave to have a large answer in memory.
@@ -109,7 +109,7 @@ pub struct Large(#[expect(dead_code, reason = "it counts while it is there")] Ow
 
 impl Fetch {
     pub(super) fn new(client: Client, keys: Keys) -> Self {
-        Self(Arc::new(Inner { client, keys, turns: Turns::default() }))
+        Self(Arc::new(Inner { client, keys, turns: Requests::default() }))
     }
 
     /// Sends a request when it is its turn.

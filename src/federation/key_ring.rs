@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use ruma::{
     OwnedServerName, ServerName,
     canonical_json::CanonicalJsonObject,
@@ -29,6 +30,13 @@ use crate::{
     },
     store::{ReadError, Store},
 };
+
+/// Servers that one look-up has asked at once: others wait for keys, too.
+const SERVERS_AT_ONCE: usize = 128;
+/// How long servers are asked for their own keys in one look-up, and then each notary for the rest.
+const LONGEST_ASKED: Duration = Duration::from_mins(2);
+/// The most signatures of one server that are looked at in an event.
+const MOST_SIGNATURES: usize = 16;
 
 /// A key that is needed to check a signature.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,7 +125,8 @@ pub(super) fn wanted_of(pdu: &Pdu, server: &ServerName, rules: &Rules) -> Vec<Wa
     let Signatures { mut signatures } = serde_json::from_slice(pdu.json()).unwrap_or_default();
     let at = needed_at(pdu, rules);
     let key_ids = signatures.remove(server.as_str()).unwrap_or_default().into_keys();
-    let wanted = key_ids.filter(|id| is_key_id(id)).map(|key_id| Wanted { server: server.to_owned(), key_id, at });
+    let key_ids = key_ids.filter(|id| is_key_id(id)).take(MOST_SIGNATURES);
+    let wanted = key_ids.map(|key_id| Wanted { server: server.to_owned(), key_id, at });
     wanted.collect()
 }
 
@@ -131,8 +140,8 @@ impl Keys {
         Self(Arc::new(Inner { identity, own_name, notaries, store, clock, fetcher }))
     }
 
-    /// Looks keys up: first in the store, then by asking their servers, all at once, then by asking the notaries. What
-    /// can't be had is not in the set.
+    /// Looks keys up: first in the store, then by asking their servers, many at once, then by asking the notaries; two minutes for
+    /// each of these. What can't be had by then is not in the set.
     ///
     /// # Errors
     /// Only when the store can't be read.
@@ -143,14 +152,19 @@ impl Keys {
             return Ok(set);
         }
         let servers: BTreeSet<&OwnedServerName> = missing.iter().map(|wanted| &wanted.server).collect();
-        join_all(servers.into_iter().map(|server| self.0.fetcher.fetch(server))).await;
+        let asked =
+            stream::iter(servers).for_each_concurrent(SERVERS_AT_ONCE, |server| self.0.fetcher.fetch(server).map(drop));
+        // Who has not answered by then is a matter for the notaries. What is on its way is kept when it comes.
+        let _ = tokio::time::timeout(LONGEST_ASKED, asked).await;
         let mut set = self.stored(wanted).await?;
         for notary in &self.0.notaries {
             let missing = self.worth_fetching(&set, wanted);
             if missing.is_empty() {
                 break;
             }
-            self.ask_notary(notary, &missing).await;
+            if tokio::time::timeout(LONGEST_ASKED, self.ask_notary(notary, &missing)).await.is_err() {
+                tracing::info!(%notary, missing = missing.len(), "a notary takes too long over that many keys");
+            }
             set = self.stored(wanted).await?;
         }
         Ok(set)

@@ -25,6 +25,7 @@ mod queries;
 pub mod sender;
 pub mod servers;
 pub mod transport;
+mod turns;
 mod verify;
 pub mod well_known;
 pub mod x_matrix;
@@ -34,7 +35,6 @@ use std::{fmt, sync::Arc};
 use parking_lot::RwLock;
 use ruma::{OwnedServerName, ServerName};
 
-use self::key_fetch::Fetcher;
 pub use self::{
     client::{Bounds, Client, ClientError},
     fetch::{Fetch, FetchError, RoomRules},
@@ -49,6 +49,7 @@ pub use self::{
     transport::Transport,
     x_matrix::Signed,
 };
+use self::{joining::UnderWay, key_fetch::Fetcher};
 use crate::{
     base::{clock::Clock, tasks::Tasks},
     store::Store,
@@ -72,6 +73,7 @@ struct Inner {
     client: Client,
     keys: Keys,
     fetch: Fetch,
+    joins: UnderWay,
     clock: Clock,
     listeners: RwLock<Vec<Listener>>,
 }
@@ -95,7 +97,15 @@ impl Federation {
         let own = (identity, servers.own.clone());
         let keys = Keys::new(own, notaries, (store.clone(), clock.clone()), fetcher);
         let fetch = Fetch::new(client.clone(), keys.clone());
-        Self(Arc::new(Inner { servers, client, keys, fetch, clock: clock.clone(), listeners: RwLock::default() }))
+        Self(Arc::new(Inner {
+            servers,
+            client,
+            keys,
+            fetch,
+            joins: UnderWay::default(),
+            clock: clock.clone(),
+            listeners: RwLock::default(),
+        }))
     }
 
     /// With whom this server talks.
@@ -122,6 +132,11 @@ impl Federation {
     /// Events of other servers.
     pub fn fetch(&self) -> &Fetch {
         &self.0.fetch
+    }
+
+    /// Rooms that users of ours are joining through others.
+    fn joins(&self) -> &UnderWay {
+        &self.0.joins
     }
 
     /// The keys of all servers.

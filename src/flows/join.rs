@@ -24,6 +24,9 @@ use crate::{
     users::profile::{self, MemberProfile},
 };
 
+/// How often a join begins anew because another user has brought the room.
+const TRIES: usize = 3;
+
 /// Who joins.
 #[derive(Clone, Debug)]
 pub struct Joining {
@@ -121,24 +124,29 @@ async fn join_elsewhere(
     content: CanonicalJsonObject,
 ) -> Result<(), RoomError> {
     let (user_id, room_id) = (joining.user_id.clone(), wanted.room_id.clone());
-    let _turn = app.handshakes.turn(&room_id).await;
-    // Another user may have brought the room meanwhile.
-    let known = match look_up(app, &user_id, &room_id).await?.0 {
-        Place::Joined => return Ok(()),
-        Place::Here(room) => return join_with(app, room, joining, content).await.map(drop),
-        Place::Elsewhere(known) => known,
-    };
-    if joining.is_guest {
-        // Whether it lets guests in is not known before it is here.
-        return Err(RoomError::NotForGuests);
+    let _attempt = app.handshakes.attempt(&user_id, &room_id).await.ok_or(RoomError::Busy)?;
+    let join = Join { room_id: room_id.clone(), user_id: user_id.clone(), content: content.clone() };
+    for _ in 0..TRIES {
+        // This user or another one may have brought the room meanwhile.
+        let known = match look_up(app, &user_id, &room_id).await?.0 {
+            Place::Joined => return Ok(()),
+            Place::Here(room) => return join_with(app, room, joining, content).await.map(drop),
+            Place::Elsewhere(known) => known,
+        };
+        if joining.is_guest {
+            // Whether it lets guests in is not known before it is here.
+            return Err(RoomError::NotForGuests);
+        }
+        let servers = elsewhere::candidates(app, &room_id, wanted.via.iter().cloned().chain(known).collect());
+        let one = |server: OwnedServerName| {
+            let (handshakes, join) = (app.handshakes.clone(), join.clone());
+            async move { handshakes.join(&server, &join).await }
+        };
+        if elsewhere::ask(app, servers, one).await?.is_some() {
+            return Ok(());
+        }
     }
-    let servers = elsewhere::candidates(app, &room_id, wanted.via.into_iter().chain(known).collect());
-    let join = Join { room_id, user_id, content };
-    let one = |server: OwnedServerName| {
-        let (handshakes, join) = (app.handshakes.clone(), join.clone());
-        async move { handshakes.join(&server, &join).await }
-    };
-    elsewhere::ask(app, servers, one).await.map(drop)
+    Err(RoomError::Unreachable("others come and go in this room; try again".to_owned()))
 }
 
 /// Joins (or, when joined, changes the own member event) with this content.

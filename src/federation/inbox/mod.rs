@@ -11,7 +11,6 @@ mod policy;
 mod staging;
 mod supply;
 mod transaction;
-mod turns;
 mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -25,11 +24,10 @@ use self::{
     edus::{EarlyReceipts, Edus},
     staging::Staging,
     transaction::Transaction,
-    turns::Turns,
     worker::Workers,
 };
 pub use self::{backfill::Hole, policy::Recommendation, transaction::TransactionError};
-use super::{Federation, Origin};
+use super::{Federation, Origin, turns::Turns};
 use crate::{
     base::{clock::Clock, shutdown::Shutdown, tasks::Tasks},
     ephemeral::typing::Typing,
@@ -43,6 +41,8 @@ const MOST_TRANSACTIONS: usize = 4;
 const MOST_BACKFILLS: usize = 16;
 /// Rooms whose events are judged at once.
 const ROOMS_AT_ONCE: usize = 32;
+/// How long a transaction waits for a room that is being joined: less than its server waits for the answer.
+const JOINING: Duration = Duration::from_secs(20);
 /// How often a transaction is built anew when something else came first.
 const TRIES: usize = 8;
 /// How often what is over is thrown away, and what was left lying is taken up.
@@ -87,8 +87,8 @@ impl Inbox {
             clock: clock.clone(),
             tasks: tasks.clone(),
             shutdown: shutdown.clone(),
-            origins: Turns::of(MOST_TRANSACTIONS),
-            backfills: Turns::of(MOST_BACKFILLS),
+            origins: Turns::of(1, MOST_TRANSACTIONS),
+            backfills: Turns::of(1, MOST_BACKFILLS),
             failed: Failed::default(),
             staging: Staging::starting_at(store.horizon()),
             workers: Workers::default(),
@@ -119,7 +119,7 @@ impl Inbox {
         if let Some(answer) = self.recorded(&server, txn_id).await? {
             return Ok(answer);
         }
-        let rooms = self.standings(&server, transaction.rooms()).await?;
+        let rooms = self.standings_by_now(&server, &transaction).await?;
         let mut sorted = transaction.sort(&server, &rooms);
         let reserved = self.0.staging.reserve(&server, &mut sorted)?;
         let edus = Edus::read(&transaction.edus, &server);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::Inbox;
+use super::{Inbox, JOINING};
 use crate::{
     base::json_writer,
     event::{Pdu, Rules, version},
@@ -37,6 +37,9 @@ pub enum TransactionError {
     /// More than fifty events or a hundred EDUs.
     #[error("a transaction holds at most 50 PDUs and 100 EDUs")]
     TooMany,
+    /// A user of this server is joining a room of it: the server is to send it again.
+    #[error("a room of the transaction is being joined; send it again in a moment")]
+    Joining,
     /// There are too many under way, or too much waits to be judged.
     #[error("too much is waiting to be worked off")]
     Busy,
@@ -198,8 +201,28 @@ impl Sorted {
 }
 
 impl Inbox {
+    /// How the rooms of a transaction are to its server, once none of them is being joined: whoever let a user of ours in sends
+    /// what happens from then on, and when it was answered that the room is not known, nobody sends it again.
+    pub(super) async fn standings_by_now(
+        &self,
+        server: &ServerName,
+        transaction: &Transaction<'_>,
+    ) -> Result<BTreeMap<OwnedRoomId, Standing>, TransactionError> {
+        let rooms = transaction.rooms();
+        let standings = self.standings(server, rooms.clone()).await?;
+        let is_here = |standing: &Standing| matches!(standing, Standing::Open { .. } | Standing::Denied(_));
+        let elsewhere: Vec<&RoomId> =
+            standings.iter().filter(|(_, standing)| !is_here(standing)).map(|(room, _)| &**room).collect();
+        let over = self.0.federation.joins().over(elsewhere);
+        match tokio::time::timeout(JOINING, over).await {
+            Ok(true) => Ok(self.standings(server, rooms).await?),
+            Ok(false) => Ok(standings),
+            Err(_) => Err(TransactionError::Joining),
+        }
+    }
+
     /// How rooms are to a server.
-    pub(super) async fn standings(
+    async fn standings(
         &self,
         server: &ServerName,
         rooms: BTreeSet<OwnedRoomId>,

@@ -165,6 +165,6 @@ fn v1_body(event: &Pdu, room_state: &[Box<RawValue>]) -> Result<Vec<u8>, Handsha
 }
 
 /// A segment of a path.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }

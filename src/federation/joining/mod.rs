@@ -3,12 +3,13 @@
 //!
 //! - [`resident`]: what this server does for users of others who want into its rooms
 //! - `template`: the event of a user of ours, from what a resident server says of it
-//! - [`join`]: joining through another server; [`outside`]: leaving and knocking through one
+//! - [`join`]: joining through another server, `answer`: what it says of the room, `under_way`: which rooms are being joined; [`outside`]: leaving and knocking through one
 //! - [`invite`]: inviting users of others, and being invited by them
 //!
 //! Whatever another server says, the event that this one signs is its own: taken from a template is only what the resident
 //! server alone can know.
 
+mod answer;
 pub mod invite;
 pub mod join;
 pub mod outside;
@@ -16,25 +17,35 @@ pub mod resident;
 mod stripped;
 mod taken_back;
 mod template;
+mod under_way;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Weak},
-};
+use std::{fmt, sync::Arc};
 
-use parking_lot::Mutex;
-use ruma::{OwnedRoomId, RoomId, RoomVersionId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
-use super::{Client, ClientError, Federation, Keys};
+pub(super) use self::under_way::UnderWay;
+use super::{
+    Client, ClientError, Federation, Keys,
+    turns::{self, Turns},
+};
 use crate::{
     ephemeral::typing::Typing,
     event::version,
-    graph::{AdoptError, Graph, SendError},
+    graph::{AdoptError, Graph, Reader, SendError},
     rooms::Rooms,
-    store::ReadError,
+    store::{ReadError, View},
 };
+
+/// Rooms that a user joins through others at once.
+const JOINS_OF_A_USER: usize = 4;
+/// The same, with those that wait.
+const MOST_JOINS_OF_A_USER: usize = 64;
+/// Attempts of a user to join one room, with those that wait.
+const MOST_ATTEMPTS: usize = 4;
+/// Joins whose answers are on their way at once: each may be 100 MB.
+const MOST_ANSWERS: usize = 16;
 
 /// Why a handshake with another server came to nothing.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -68,11 +79,23 @@ struct Inner {
     graph: Graph,
     rooms: Rooms,
     typing: Typing,
-    turns: Mutex<HashMap<OwnedRoomId, Weak<tokio::sync::Mutex<()>>>>,
+    /// Answers of the size of a room's state that are on their way.
+    answers: Semaphore,
+    rooms_turns: Turns<OwnedRoomId>,
+    users_turns: Turns<OwnedUserId>,
+    attempts: Turns<(OwnedUserId, OwnedRoomId)>,
 }
 
 /// Nobody else's turn at a room, until it is dropped.
-pub type Turn = tokio::sync::OwnedMutexGuard<()>;
+pub struct Turn<'a> {
+    _room: Option<turns::Turn<'a, OwnedRoomId>>,
+}
+
+/// An attempt to join, until it is dropped.
+pub struct Attempt<'a> {
+    _room: turns::Turn<'a, (OwnedUserId, OwnedRoomId)>,
+    _user: turns::Turn<'a, OwnedUserId>,
+}
 
 impl Handshakes {
     /// Handshakes about these rooms.
@@ -82,24 +105,32 @@ impl Handshakes {
             graph: graph.clone(),
             rooms: rooms.clone(),
             typing: typing.clone(),
-            turns: Mutex::default(),
+            answers: Semaphore::new(MOST_ANSWERS),
+            rooms_turns: Turns::of(1, usize::MAX),
+            users_turns: Turns::of(JOINS_OF_A_USER, MOST_JOINS_OF_A_USER),
+            attempts: Turns::of(1, MOST_ATTEMPTS),
         }))
     }
 
     /// Waits for a turn at a room: of several local users who join it through others at the same time, the first brings the
     /// room, and the rest find it here.
-    pub async fn turn(&self, room_id: &RoomId) -> Turn {
-        let mutex = {
-            let mut turns = self.0.turns.lock();
-            let waiting = turns.get(room_id).and_then(Weak::upgrade);
-            waiting.unwrap_or_else(|| {
-                turns.retain(|_, turn| turn.strong_count() > 0);
-                let fresh = Arc::default();
-                turns.insert(room_id.to_owned(), Arc::downgrade(&fresh));
-                fresh
-            })
-        };
-        mutex.lock_owned().await
+    pub async fn turn(&self, room_id: &RoomId) -> Turn<'_> {
+        Turn { _room: self.0.rooms_turns.take(&room_id.to_owned()).await }
+    }
+
+    /// Waits for leave to begin an attempt of a user to join a room through others: one at a time for each room, a few for all
+    /// rooms, so that nobody keeps others waiting by attempts that take long. `None` if too many wait already.
+    pub async fn attempt(&self, user_id: &UserId, room_id: &RoomId) -> Option<Attempt<'_>> {
+        let room = self.0.attempts.take(&(user_id.to_owned(), room_id.to_owned())).await?;
+        let user = self.0.users_turns.take(&user_id.to_owned()).await?;
+        Some(Attempt { _room: room, _user: user })
+    }
+
+    /// Whether this server is in a room.
+    async fn is_here(&self, room_id: &RoomId) -> Result<bool, ReadError> {
+        let room_id = room_id.to_owned();
+        let read = move |reader: &Reader, view: &View<'_>| reader.room(view, &room_id);
+        Ok(self.0.rooms.read(read).await?.is_some_and(|(_, head)| !head.is_left))
     }
 
     fn client(&self) -> &Client {

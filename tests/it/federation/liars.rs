@@ -1,6 +1,9 @@
 //! Resident servers that lie: what they say is checked, and a room that cannot be leaves nothing behind.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use myelin::{
     event::{Pdu, Rules, Template, auth, build, json, version},
@@ -168,8 +171,9 @@ async fn what_cannot_be_is_not_joined() {
             body["state"].as_array_mut().unwrap().push(as_json(&second));
         }),
         Box::new(|_, body| {
-            let events = body["state"].as_array_mut().unwrap();
-            events[0]["content"]["room_version"] = json!("9");
+            // Wherever it stands: of two copies of an event one is enough.
+            body["state"][0]["content"]["room_version"] = json!("9");
+            body["auth_chain"][0]["content"]["room_version"] = json!("9");
         }),
         Box::new(|_, body| body["members_omitted"] = json!(true)),
         Box::new(|_, body| body["state"] = json!({})),
@@ -202,4 +206,112 @@ async fn what_cannot_be_is_not_joined() {
     }));
     join(&b, &bob, "!lies:p.q", &["p.q"]).await.ok();
     assert_eq!(super::rooms::state(&b, &honest.id).len(), 5, "all but the name, and bob");
+}
+
+/// A message of the liar behind this event.
+fn message(room: &Room, text: &str, prev: &OwnedEventId) -> Pdu {
+    let content = json!({"msgtype": "m.text", "body": text});
+    let template = Template {
+        room_id: Some(room.id.clone()),
+        event_id: None,
+        sender: UserId::parse("@liar:p.q").unwrap(),
+        kind: "m.room.message".to_owned(),
+        state_key: None,
+        auth_events: room.cited("m.room.message", "@liar:p.q", "", &content).into_iter().map(Into::into).collect(),
+        content: json::parse(content.to_string().as_bytes()).unwrap(),
+        redacts: None,
+        origin_server_ts: START,
+        prev_events: vec![prev.clone().into()],
+        depth: u64::try_from(room.state.len()).unwrap() + 2,
+    };
+    build::build(template, room.rules, &room.peer.key()).unwrap()
+}
+
+/// A peer that takes so long over each of the two questions of a join. What it was sent is noted.
+fn run_slowly(network: &Network, room: &Room, (make, send): (Duration, Duration), sent: &Arc<Mutex<Vec<Value>>>) {
+    let document = room.peer.document(START + DAY, |_| ());
+    let (room, sent) = (room.clone(), Arc::clone(sent));
+    network.answer("p.q", move |request: Outbound| {
+        let (answer, takes) = if let Some((_, user)) = request.target.split_once("/make_join/") {
+            let user = user.split(['/', '?']).nth(1).unwrap().replace("%40", "@").replace("%3A", ":");
+            (room.template(&user), make)
+        } else if request.target.contains("/send_join/") {
+            sent.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
+            (room.answer(), send)
+        } else {
+            (document.clone(), Duration::ZERO)
+        };
+        async move {
+            tokio::time::sleep(takes).await;
+            reply(200, &answer)
+        }
+    });
+}
+
+/// Whoever has let a user in sends what happens from then on, and only once: also before the room is here.
+#[tokio::test(start_paused = true)]
+async fn what_happens_while_a_room_is_being_joined_is_not_lost() {
+    let network = Network::default();
+    let b = server(&network, "c.d");
+    let bob = b.register_user("bob").await;
+    let honest = Room::new(&Arc::new(Peer::new("p.q", 1, "k")));
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    run_slowly(&network, &honest, (Duration::ZERO, Duration::from_secs(8)), &sent);
+    let put = async |txn_id: &str, pdu: &Pdu| {
+        let body = json!({"origin": "p.q", "origin_server_ts": START, "pdus": [as_json(pdu)]});
+        let target = format!("/_matrix/federation/v1/send/{txn_id}");
+        let header = honest.peer.header("c.d", "PUT", &target, &body.to_string());
+        let request = b.request(http::Method::PUT, target).header("authorization", &header);
+        request.json(&body).send_anyhow().await
+    };
+    let welcome = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let taken = sent.lock().unwrap()[0].clone();
+        let taken = Pdu::parse(taken.to_string().as_bytes(), honest.rules).unwrap();
+        let welcome = message(&honest, "welcome", &taken.event_id().to_owned());
+        let answer = put("1", &welcome).await.ok();
+        assert_eq!(answer["pdus"][welcome.event_id().as_str()], json!({}), "{answer}");
+        welcome
+    };
+    let (joined, welcome) = tokio::join!(join(&b, &bob, "!lies:p.q", &["p.q"]), welcome);
+    joined.ok();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let synced = super::rooms::sync(&b, &bob).await;
+    let events = synced["rooms"]["join"]["!lies:p.q"]["timeline"]["events"].as_array().unwrap();
+    assert!(events.iter().any(|event| event["event_id"] == json!(welcome.event_id())), "{events:?}");
+
+    // A join that takes too long: the transaction is to come again. Nothing of it is answered.
+    let carol = b.register_user("carol").await;
+    let other = Room { id: RoomId::parse("!slow:p.q").unwrap(), ..Room::new(&honest.peer) };
+    let early = message(&other, "early", &welcome.event_id().to_owned());
+    run_slowly(&network, &other, (Duration::ZERO, Duration::from_secs(60)), &sent);
+    let early = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        put("2", &early).await.refused(503, "M_UNKNOWN");
+    };
+    let (_, ()) = tokio::join!(b.post("/v3/join/!slow:p.q?via=p.q").by(&carol).json(&json!({})).send_anyhow(), early);
+}
+
+/// Somebody whose servers take their time keeps nobody else out of a room.
+#[tokio::test(start_paused = true)]
+async fn attempts_that_take_long_keep_nobody_else_waiting() {
+    let network = Network::default();
+    let b = server(&network, "c.d");
+    let (bob, mallory) = (b.register_user("bob").await, b.register_user("mallory").await);
+    let honest = Room::new(&Arc::new(Peer::new("p.q", 1, "k")));
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    run_slowly(&network, &honest, (Duration::ZERO, Duration::ZERO), &sent);
+    network.answer("slow.host", |_| std::future::pending());
+    let attempt = || b.post("/v3/join/!lies:p.q?via=slow.host").by(&mallory).json(&json!({})).send_anyhow();
+    let attempts = futures_util::future::join_all((0..10).map(|_| attempt()));
+    let begun = tokio::time::Instant::now();
+    let bobs = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        join(&b, &bob, "!lies:p.q", &["p.q"]).await.ok();
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    };
+    let (answers, ()) = tokio::join!(attempts, bobs);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 429).count(), 6, "only some may wait");
+    // Those who waited find the room here, which is public.
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 3);
 }
