@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use ruma::{OwnedServerName, RoomId};
+use tokio::sync::oneshot;
 
 use super::room_error::RoomError;
 use crate::{
@@ -54,6 +55,20 @@ where
         }
     }
     Err(tell(&failures))
+}
+
+/// Runs it in a task of its own: what the other server was told is noted here, also when the client goes away.
+pub(super) async fn in_a_task<T, F>(app: &App, name: &'static str, run: impl FnOnce(App) -> F) -> Result<T, RoomError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, RoomError>> + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let task = run(app.clone());
+    app.tasks.spawn(name, async move {
+        let _ = answer.send(task.await);
+    });
+    answered.await.unwrap_or(Err(RoomError::Graph(SendError::Stopped)))
 }
 
 /// A failure of this server, which no other one can help.

@@ -26,6 +26,16 @@ pub(super) async fn invite(
     inviter: OwnedUserId,
     invite: NewState,
 ) -> Result<OwnedEventId, RoomError> {
+    let run = |app| async move { signed_and_sent(&app, room, inviter, invite).await };
+    elsewhere::in_a_task(app, "invite elsewhere", run).await
+}
+
+async fn signed_and_sent(
+    app: &App,
+    room: RoomNo,
+    inviter: OwnedUserId,
+    invite: NewState,
+) -> Result<OwnedEventId, RoomError> {
     let invitee = UserId::parse(&invite.state_key).map_err(|_| RoomError::UnknownUser)?;
     let server = invitee.server_name().to_owned();
     let whose = inviter.clone();

@@ -4,7 +4,6 @@ use ruma::{
     OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
-use tokio::sync::oneshot;
 
 use super::{
     carry_over::carry_over,
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     federation::joining::join::Join,
-    graph::{Membership, Reader, RoomNo, SendError, outside::Outside},
+    graph::{Membership, Reader, RoomNo, outside::Outside},
     rooms::{
         guest_access,
         restricted::{self, AUTHORISED_VIA, Admission},
@@ -66,18 +65,25 @@ pub async fn join(app: &App, joining: Joining, wanted: Wanted) -> Result<OwnedRo
         Place::Joined => return Ok(room_id),
         Place::Here(room) => join_with(app, room, joining, content).await.map(drop)?,
         Place::Elsewhere(_) => {
-            let (app, (answer, answered)) = (app.clone(), oneshot::channel());
             // A task of its own: who goes away in the middle is in the room here if they are there.
-            app.clone().tasks.spawn("join through others", async move {
-                let _ = answer.send(join_elsewhere(&app, joining, wanted, content).await);
-            });
-            answered.await.unwrap_or(Err(RoomError::Graph(SendError::Stopped)))?;
+            let through_others = |app| async move {
+                let (room_id, user_id) = (wanted.room_id.clone(), joining.user_id.clone());
+                join_elsewhere(&app, joining, wanted, content).await?;
+                carry_to(&app, &user_id, &room_id).await
+            };
+            elsewhere::in_a_task(app, "join through others", through_others).await?;
+            return Ok(room_id);
         }
     }
-    if let Some(room) = app.graph.room_no(&room_id).await? {
-        carry_over(app, &user_id, room).await;
-    }
+    carry_to(app, &user_id, &room_id).await?;
     Ok(room_id)
+}
+
+async fn carry_to(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(), RoomError> {
+    if let Some(room) = app.graph.room_no(room_id).await? {
+        carry_over(app, user_id, room).await;
+    }
+    Ok(())
 }
 
 async fn look_up(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(Place, MemberProfile), RoomError> {

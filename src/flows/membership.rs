@@ -1,7 +1,8 @@
 //! Changing who is in a room: invites, kicks, bans and their ends, leaving, knocking, forgetting.
 
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
+    RoomVersionId, UserId,
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 
@@ -94,11 +95,12 @@ async fn stood_outside(app: &App, user_id: &UserId, change: &Change) -> Result<b
         }
         (outside::Place::Outside(known), Act::Knock) => {
             let content = member_content(Membership::Knock, &profile, reason);
-            knock(app, user_id, change, (content, known.via.clone())).await?;
+            let version = Some(known.room_version.clone());
+            knock(app, user_id, change, (content, known.via.clone(), version)).await?;
         }
         (outside::Place::Nothing(known), Act::Knock) => {
             let content = member_content(Membership::Knock, &profile, reason);
-            knock(app, user_id, change, (content, known)).await?;
+            knock(app, user_id, change, (content, known, None)).await?;
         }
         _ => return Ok(false),
     }
@@ -109,11 +111,12 @@ async fn knock(
     app: &App,
     user_id: &UserId,
     change: &Change,
-    (content, known): (CanonicalJsonObject, Vec<OwnedServerName>),
+    (content, known, room_version): (CanonicalJsonObject, Vec<OwnedServerName>, Option<RoomVersionId>),
 ) -> Result<(), RoomError> {
     let servers = change.via.iter().cloned().chain(known).collect();
     let (room_id, user_id) = (change.room_id.clone(), user_id.to_owned());
-    outside::knock(app, joining::outside::Change { room_id, user_id, content }, servers).await
+    let change = joining::outside::Change { room_id, user_id, content, room_version };
+    outside::knock(app, change, servers).await
 }
 
 /// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.

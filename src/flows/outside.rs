@@ -1,13 +1,12 @@
 //! Leaving and knocking on rooms that this server is not in.
 
 use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId, canonical_json::CanonicalJsonObject};
-use tokio::sync::oneshot;
 
 use super::{elsewhere, room_error::RoomError};
 use crate::{
     app::App,
     federation::joining::outside::Change,
-    graph::{Membership, Reader, SendError, outside::Outside},
+    graph::{Membership, Reader, outside::Outside},
     store::View,
 };
 
@@ -52,8 +51,9 @@ pub(super) async fn leave(
     let known = inviter.into_iter().chain(outside.via.iter().cloned()).collect();
     let mut servers = elsewhere::candidates(app, &room_id, known);
     servers.truncate(MOST_TOLD);
-    let change = Change { room_id, user_id, content };
-    in_a_task(app, "leave through others", move |app| async move {
+    let room_version = Some(outside.room_version.clone());
+    let change = Change { room_id, user_id, content, room_version };
+    elsewhere::in_a_task(app, "leave through others", move |app| async move {
         let one = |server: OwnedServerName| {
             let (handshakes, change) = (app.handshakes.clone(), change.clone());
             async move { handshakes.leave(&server, &change).await }
@@ -75,7 +75,7 @@ pub(super) async fn leave(
 /// Knocks through one of these servers.
 pub(super) async fn knock(app: &App, change: Change, known: Vec<OwnedServerName>) -> Result<(), RoomError> {
     let servers = elsewhere::candidates(app, &change.room_id, known);
-    in_a_task(app, "knock through others", move |app| async move {
+    elsewhere::in_a_task(app, "knock through others", move |app| async move {
         let one = |server: OwnedServerName| {
             let (handshakes, change) = (app.handshakes.clone(), change.clone());
             async move { handshakes.knock(&server, &change).await }
@@ -83,17 +83,4 @@ pub(super) async fn knock(app: &App, change: Change, known: Vec<OwnedServerName>
         elsewhere::ask(&app, servers, one).await
     })
     .await
-}
-
-/// Runs it in a task of its own: what the other server was told is noted here, also when the client goes away.
-async fn in_a_task<F>(app: &App, name: &'static str, run: impl FnOnce(App) -> F) -> Result<(), RoomError>
-where
-    F: Future<Output = Result<(), RoomError>> + Send + 'static,
-{
-    let (answer, answered) = oneshot::channel();
-    let task = run(app.clone());
-    app.tasks.spawn(name, async move {
-        let _ = answer.send(task.await);
-    });
-    answered.await.unwrap_or(Err(RoomError::Graph(SendError::Stopped)))
 }

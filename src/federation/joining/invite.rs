@@ -10,16 +10,17 @@ use serde_json::value::RawValue;
 use super::{
     HandshakeError, Handshakes,
     join::{raw, signed_by_both},
-    resident::ResidentError,
+    resident::{ResidentError, resident},
     stripped,
 };
 use crate::{
-    event::{Pdu, Verified, version},
+    event::{Pdu, Rules, Verified, json, version},
     federation::{Bounds, ClientError},
     graph::{
-        Membership, SendError,
+        Membership, Proposal, Reader, RoomNo, SendError,
         outside::{Outside, Standing, Stood},
     },
+    store::View,
 };
 
 /// An invite of a local user that another server sends, checked.
@@ -58,6 +59,7 @@ impl Handshakes {
     /// See [`ResidentError`].
     pub async fn read_invite(&self, asked: Asked<'_>) -> Result<Invite, ResidentError> {
         let invalid = |what: &str| ResidentError::Invalid(what.to_owned());
+        let here = self.invited_to(&asked).await?;
         let rules = version::rules(&asked.room_version)
             .ok_or_else(|| ResidentError::IncompatibleVersion(asked.room_version.clone()))?;
         let pdu = Pdu::parse(asked.event.get().as_bytes(), rules).map_err(|error| invalid(&error.to_string()))?;
@@ -84,10 +86,75 @@ impl Handshakes {
             return Err(invalid("the content of the event is not what its hash says"));
         }
         let pdu = verified.pdu().clone();
+        if let Some(room) = here {
+            self.check_allowed(room, &pdu, &invitee).await?;
+        }
+        let told = match stripped::must_be_whole(rules) {
+            true => self.whole(&asked.room_state, (asked.room_id, rules)).await?,
+            false => asked.room_state,
+        };
         let members = [pdu.sender(), &*invitee];
-        let stripped = stripped::for_clients(&asked.room_state, (asked.room_id, rules), &members);
+        let stripped = stripped::for_clients(&told, (asked.room_id, rules), &members);
         let (room_version, origin) = (asked.room_version, asked.origin.to_owned());
         Ok(Invite { pdu, invitee, room_version, stripped, origin })
+    }
+
+    /// The room of an invite, if this server is in it: it must let the other server in, and be of the version that is said
+    /// (server-server API, "Server Access Control Lists").
+    async fn invited_to(&self, asked: &Asked<'_>) -> Result<Option<RoomNo>, ResidentError> {
+        let (room_id, origin) = (asked.room_id.to_owned(), asked.origin.to_owned());
+        let read = move |reader: &Reader, view: &View<'_>| {
+            if reader.room(view, &room_id)?.is_some_and(|(_, head)| head.is_blocked) {
+                return Err(ResidentError::Forbidden("this server takes no part in this room".to_owned()));
+            }
+            match resident(reader, view, &room_id, &origin) {
+                Ok(resident) => Ok(Some((resident.room, resident.head.room_version))),
+                Err(ResidentError::UnknownRoom) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        match self.0.rooms.read(read).await? {
+            Some((_, version)) if version != asked.room_version => {
+                Err(ResidentError::Invalid(format!("the room is of version {version}")))
+            }
+            here => Ok(here.map(|(room, _)| room)),
+        }
+    }
+
+    /// What the room's current state does not let its sender do is not signed.
+    async fn check_allowed(&self, room: RoomNo, invite: &Pdu, invitee: &UserId) -> Result<(), ResidentError> {
+        let content = json::parse(invite.content().get().as_bytes());
+        let content = content.map_err(|error| ResidentError::Invalid(error.to_string()))?;
+        let sender = invite.sender().to_owned();
+        let proposal = Proposal::state(sender, "m.room.member", invitee.as_str(), content);
+        self.0.graph.template(room, proposal).await?;
+        Ok(())
+    }
+
+    /// What is told of a room, every entry of which must be a signed event of it (server-server API, `PUT /v2/invite`).
+    async fn whole(
+        &self,
+        told: &[Box<RawValue>],
+        (room_id, rules): (&RoomId, &'static Rules),
+    ) -> Result<Vec<Box<RawValue>>, ResidentError> {
+        let invalid = |what: String| ResidentError::Invalid(format!("`invite_room_state`: {what}"));
+        let mut pdus = Vec::with_capacity(told.len());
+        if told.len() > stripped::MOST {
+            return Err(invalid(format!("more than {} events", stripped::MOST)));
+        }
+        for entry in told {
+            let pdu = Pdu::parse(entry.get().as_bytes(), rules).map_err(|error| invalid(error.to_string()))?;
+            if pdu.room_id() != room_id {
+                return Err(invalid("an event of another room".to_owned()));
+            }
+            pdus.push(pdu);
+        }
+        let mut whole = Vec::with_capacity(pdus.len());
+        for verified in self.keys().verify(pdus, rules).await? {
+            let verified = verified.map_err(|error| invalid(error.to_string()))?;
+            whole.extend(serde_json::from_slice::<Box<RawValue>>(verified.pdu().json()));
+        }
+        Ok(whole)
     }
 
     /// Signs an invite and keeps it for its user, who may take it. If this server is in the room, the event comes again,

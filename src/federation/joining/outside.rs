@@ -29,6 +29,22 @@ pub struct Change {
     pub user_id: OwnedUserId,
     /// What the event says.
     pub content: CanonicalJsonObject,
+    /// The room's version, if it is known: nothing is signed for another one.
+    pub room_version: Option<RoomVersionId>,
+}
+
+impl Change {
+    /// The version for which the event is signed, by what a server says of it.
+    fn version(&self, said: Option<RoomVersionId>) -> Result<RoomVersionId, HandshakeError> {
+        match (&self.room_version, said) {
+            (Some(known), Some(said)) if *known != said => {
+                Err(HandshakeError::Malformed(format!("the room is of version {known}, and is said to be of {said}")))
+            }
+            (Some(known), _) => Ok(known.clone()),
+            // Server-server API, `/make_leave`: of a room whose version is not said it is 1 or 2, which are alike here.
+            (None, said) => Ok(said.unwrap_or(RoomVersionId::V1)),
+        }
+    }
 }
 
 impl Handshakes {
@@ -39,7 +55,7 @@ impl Handshakes {
     pub async fn leave(&self, server: &ServerName, change: &Change) -> Result<(), HandshakeError> {
         let request = make_leave::Request::new(change.room_id.clone(), change.user_id.clone());
         let made = self.client().request(server, request, Bounds::USUAL).await?;
-        let version = made.room_version.unwrap_or(RoomVersionId::V1);
+        let version = change.version(made.room_version)?;
         let ours = self.ours(server, change, Membership::Leave, (&made.event, &version))?;
         let request = send_leave::Request::new(change.room_id.clone(), ours.event_id().to_owned(), raw(&ours)?);
         self.client().request(server, request, Bounds::USUAL).await?;
@@ -79,7 +95,7 @@ impl Handshakes {
         let mut request = make_knock::Request::new(change.room_id.clone(), change.user_id.clone());
         request.ver = versions();
         let made = self.client().request(server, request, Bounds::USUAL).await?;
-        let version = made.room_version;
+        let version = change.version(Some(made.room_version))?;
         let rules = rules(&version)?;
         let ours = self.ours(server, change, Membership::Knock, (&made.event, &version))?;
         let request = send_knock::Request::new(change.room_id.clone(), ours.event_id().to_owned(), raw(&ours)?);

@@ -79,14 +79,14 @@ pub struct Made {
 
 /// A room of this server's that a user of another one turns to.
 #[derive(Clone)]
-struct Resident {
-    room: RoomNo,
-    head: Head,
+pub(super) struct Resident {
+    pub(super) room: RoomNo,
+    pub(super) head: Head,
     rules: &'static Rules,
 }
 
 /// The room, if this server is in it and the other one may take part.
-fn resident(
+pub(super) fn resident(
     reader: &Reader,
     view: &View<'_>,
     room_id: &RoomId,
@@ -208,7 +208,7 @@ impl Handshakes {
         let receipt = Receipt { relay: true, ..Receipt::from(verified) };
         let placed = match self.0.graph.receive(resident.room, receipt).await? {
             Verdict::Accepted(placed) => placed,
-            Verdict::Duplicate(placed) => self.accepted_before(placed).await?,
+            Verdict::Duplicate(placed) => self.accepted_before(placed, pdu.sender(), wanted.membership).await?,
             Verdict::SoftFailed(_) => {
                 return Err(ResidentError::Forbidden("the current state of the room does not allow it".to_owned()));
             }
@@ -240,13 +240,26 @@ impl Handshakes {
         Ok(self.0.graph.countersign(&pdu, &resident.head.room_version)?)
     }
 
-    /// What was accepted once is answered again: the first answer may have been lost.
-    async fn accepted_before(&self, placed: Placed) -> Result<Placed, ResidentError> {
-        let (room, seq) = (placed.room, placed.seq);
-        let event = self.0.rooms.read(move |reader, view| reader.event(view, room, seq)).await?;
-        match event {
-            Some(event) if event.is_accepted() => Ok(placed),
-            _ => Err(ResidentError::Forbidden("the event was not accepted".to_owned())),
+    /// What was accepted once is answered again, as the first answer may have been lost: as long as it still holds. Who was
+    /// put out since is told no more of the room.
+    async fn accepted_before(
+        &self,
+        placed: Placed,
+        user_id: &UserId,
+        membership: Membership,
+    ) -> Result<Placed, ResidentError> {
+        let (room, seq, user_id) = (placed.room, placed.seq, user_id.to_owned());
+        let read = move |reader: &Reader, view: &View<'_>| {
+            let is_accepted = reader.event(view, room, seq)?.is_some_and(|event| event.is_accepted());
+            let now = reader.member(view, room, &user_id)?.map(|member| member.membership);
+            Ok::<_, ReadError>((is_accepted, now))
+        };
+        match self.0.rooms.read(read).await? {
+            (false, _) => Err(ResidentError::Forbidden("the event was not accepted".to_owned())),
+            (true, now) if membership != Membership::Leave && now != Some(membership) => {
+                Err(ResidentError::Forbidden("the user's membership has changed since".to_owned()))
+            }
+            (true, _) => Ok(placed),
         }
     }
 

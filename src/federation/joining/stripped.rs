@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Entries that are looked at.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 /// The most bytes of one of them, as clients get it.
 const LARGEST: usize = 8 << 10;
 
@@ -63,6 +63,11 @@ pub(super) fn has_create(told: &[Box<RawValue>], room_id: &RoomId, rules: &Rules
     let is_create = |pdu: &Pdu| pdu.is_state("m.room.create", "") && pdu.room_id() == room_id;
     !version::room_id_is_create_id(rules)
         || told.iter().take(MOST).any(|entry| of(entry, rules).is_some_and(|pdu| is_create(&pdu)))
+}
+
+/// Whether an invite is refused if not every entry is a signed event of the room. Of older rooms what is odd is left out.
+pub(super) fn must_be_whole(rules: &Rules) -> bool {
+    version::room_id_is_create_id(rules)
 }
 
 fn of(entry: &RawValue, rules: &Rules) -> Option<Pdu> {

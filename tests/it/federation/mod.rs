@@ -3,6 +3,7 @@
 mod discovery;
 mod https;
 mod inbound;
+mod invited;
 mod invites;
 mod joins;
 mod keys;

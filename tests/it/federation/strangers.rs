@@ -12,7 +12,7 @@ use super::reads::{Draft, Scene, encoded};
 use crate::harness::{Answer, Peer};
 
 /// `PUT` of a peer.
-async fn put(scene: &Scene, peer: &Peer, target: &str, body: &Value) -> Answer {
+pub(super) async fn put(scene: &Scene, peer: &Peer, target: &str, body: &Value) -> Answer {
     let header = peer.header("a.b", "PUT", target, &body.to_string());
     let request = scene.server.request(Method::PUT, target.to_owned()).header("authorization", &header);
     request.json(body).send_anyhow().await
@@ -24,7 +24,7 @@ async fn send(scene: &Scene, what: &str, (room, event_id): (&RoomId, &str), body
     put(scene, &scene.peer, &target, body).await
 }
 
-fn as_json(pdu: &Pdu) -> Value {
+pub(super) fn as_json(pdu: &Pdu) -> Value {
     serde_json::from_slice(pdu.json()).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn root(scene: &Scene) -> Root {
 }
 
 /// A membership of one user of the peer, by another (or the same).
-fn member(scene: &Scene, sender: &str, of: &str, content: Value) -> Pdu {
+pub(super) fn member(scene: &Scene, sender: &str, of: &str, content: Value) -> Pdu {
     let draft = Draft {
         sender: UserId::parse(sender).unwrap(),
         kind: "m.room.member",
@@ -159,10 +159,21 @@ async fn who_was_put_out_does_not_come_back_by_an_old_event() {
         let answer = send(&scene, "v2/send_join", (&room, event.event_id().as_str()), &as_json(event)).await;
         assert_eq!(answer.status, 403, "{answer:?}");
     }
-    send(&scene, "v2/send_join", (&room, first.event_id().as_str()), &as_json(&first)).await;
+    // What was taken once gives nothing to read any more.
+    let answer = send(&scene, "v2/send_join", (&room, first.event_id().as_str()), &as_json(&first)).await;
+    answer.refused(403, "M_FORBIDDEN");
     assert_eq!(members(&scene), ["@alice:a.b"]);
 
     scene.sets("m.room.member", bob, json!({"membership": "leave"})).await;
+    scene.sets("m.room.join_rules", "", json!({"join_rule": "knock"})).await;
+    let knock = member(&scene, bob, bob, json!({"membership": "knock"}));
+    let knocks = async || send(&scene, "v1/send_knock", (&room, knock.event_id().as_str()), &as_json(&knock)).await;
+    let told = knocks().await.ok();
+    assert_eq!(knocks().await.ok(), told, "the first answer may have been lost");
+    scene.sets("m.room.member", bob, json!({"membership": "leave"})).await;
+    knocks().await.refused(403, "M_FORBIDDEN");
+    scene.sets("m.room.join_rules", "", json!({"join_rule": "public"})).await;
+
     scene.sets("m.room.server_acl", "", json!({"allow": ["*"], "deny": ["p.q"]})).await;
     let event = member(&scene, bob, bob, joins);
     let answer = send(&scene, "v2/send_join", (&room, event.event_id().as_str()), &as_json(&event)).await;
@@ -192,13 +203,13 @@ async fn a_restricted_room_is_not_joined_by_a_made_up_authorisation() {
 }
 
 /// A room of the peer, as far as an invite to it shows it.
-struct Elsewhere {
-    id: &'static str,
-    create: Pdu,
+pub(super) struct Elsewhere {
+    pub(super) id: &'static str,
+    pub(super) create: Pdu,
 }
 
 impl Elsewhere {
-    fn new(scene: &Scene, id: &'static str) -> Self {
+    pub(super) fn new(scene: &Scene, id: &'static str) -> Self {
         let create = made(
             scene,
             id,
@@ -209,12 +220,12 @@ impl Elsewhere {
         Self { id, create }
     }
 
-    fn invite(&self, scene: &Scene, sender: &str, invitee: &str, membership: &str) -> Pdu {
+    pub(super) fn invite(&self, scene: &Scene, sender: &str, invitee: &str, membership: &str) -> Pdu {
         let content = json!({"membership": membership});
         made(scene, self.id, ("m.room.member", sender, invitee), content, &[&self.create])
     }
 
-    fn body(&self, invite: &Pdu) -> Value {
+    pub(super) fn body(&self, invite: &Pdu) -> Value {
         json!({"room_version": "10", "event": as_json(invite), "invite_room_state": [as_json(&self.create)]})
     }
 }
@@ -238,7 +249,7 @@ fn made(scene: &Scene, room: &str, (kind, sender, key): (&str, &str, &str), cont
     build::build(template, rules, &scene.peer.key()).unwrap()
 }
 
-async fn invite(scene: &Scene, (room, event_id): (&str, &str), body: &Value) -> Answer {
+pub(super) async fn invite(scene: &Scene, (room, event_id): (&str, &str), body: &Value) -> Answer {
     let target = format!("/_matrix/federation/v2/invite/{}/{}", encoded(room), encoded(event_id));
     put(scene, &scene.peer, &target, body).await
 }
