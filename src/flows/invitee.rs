@@ -4,7 +4,6 @@ use ruma::UserId;
 
 use super::room_error::RoomError;
 use crate::{
-    rooms::content,
     store::View,
     users::{account_data, accounts},
 };
@@ -15,9 +14,7 @@ pub(super) fn takes_invites(view: &View<'_>, invitee: &UserId) -> Result<(), Roo
     if account.is_none_or(|account| account.deactivated) {
         return Err(RoomError::UnknownUser);
     }
-    let permission = account_data::get(view, invitee, None, "m.invite_permission_config")?;
-    let action = permission.and_then(|permission| content::text(permission.as_bytes(), "default_action"));
-    if action.as_deref() == Some("block") { Err(RoomError::InviteBlocked) } else { Ok(()) }
+    if account_data::blocks_invites(view, invitee)? { Err(RoomError::InviteBlocked) } else { Ok(()) }
 }
 
 /// Whether a user whom a local one wants to invite can be: of a user of another server that server knows.

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::{push::Matcher, rooms::ignored::Ignored, store::Position};
 
-/// Push rules and ignored users of one user, until anything of the user's own changes.
+/// Push rules, ignored users and the like of one user, until anything of the user's own changes.
 #[derive(Debug, Default)]
 pub struct Prepared(Mutex<Kept>);
 
@@ -16,6 +16,7 @@ struct Kept {
     changed: Position,
     matcher: Option<Arc<Matcher>>,
     ignored: Option<Ignored>,
+    blocks_invites: Option<bool>,
 }
 
 impl Prepared {
@@ -32,6 +33,11 @@ impl Prepared {
     /// Whom the user ignores; by `make`, which reads what was true at `horizon`, if that is not known yet.
     pub fn ignored<E>(&self, horizon: Position, make: impl FnOnce() -> Result<Ignored, E>) -> Result<Ignored, E> {
         self.kept(horizon, |kept| &mut kept.ignored, make)
+    }
+
+    /// Whether the user takes no invites; by `make`, which reads what was true at `horizon`, if that is not known yet.
+    pub fn blocks_invites<E>(&self, horizon: Position, make: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
+        self.kept(horizon, |kept| &mut kept.blocks_invites, make)
     }
 
     /// What is kept, or else what `make` makes, which is kept unless it was read before the last change.

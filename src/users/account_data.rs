@@ -9,7 +9,10 @@ use super::{
     keys::{ACCOUNT_DATA, AD_LOG, AD_SIZE, AccountDataRow, AccountDataSize, fits},
 };
 use crate::{
-    rooms::ignored::{IGNORED_USER_LIST, Ignored},
+    rooms::{
+        content,
+        ignored::{IGNORED_USER_LIST, Ignored},
+    },
     store::{Batch, CommitError, Position, ReadError, View},
 };
 
@@ -21,6 +24,8 @@ pub const MOST_ENTRIES: u32 = 50_000;
 pub const MOST_BYTES: u64 = 64 << 20;
 /// The most entries that are read of one scope.
 const PAGE: usize = 5_000;
+
+const INVITE_PERMISSION_CONFIG: &str = "m.invite_permission_config";
 
 /// Types that only the server sets.
 const SERVER_CONTROLLED: [&str; 2] = ["m.fully_read", "m.push_rules"];
@@ -86,6 +91,13 @@ pub fn get(view: &View<'_>, user_id: &UserId, scope: Scope<'_>, kind: &str) -> R
 pub fn ignored(view: &View<'_>, user_id: &UserId) -> Result<Ignored, ReadError> {
     let content = get(view, user_id, None, IGNORED_USER_LIST)?;
     Ok(content.map(|content| Ignored::of_content(content.as_bytes())).unwrap_or_default())
+}
+
+/// Whether the user takes no invites (client-server API, "Invite Permission").
+pub fn blocks_invites(view: &View<'_>, user_id: &UserId) -> Result<bool, ReadError> {
+    let config = get(view, user_id, None, INVITE_PERMISSION_CONFIG)?;
+    let action = config.and_then(|config| content::text(config.as_bytes(), "default_action"));
+    Ok(action.as_deref() == Some("block"))
 }
 
 /// All entries of one scope.

@@ -86,6 +86,8 @@ impl Question {
 pub(super) struct Place<'a> {
     /// Who is not listened to.
     pub(super) ignored: &'a Ignored,
+    /// The user takes no invites.
+    pub(super) blocks_invites: bool,
     pub(super) room: RoomNo,
     pub(super) head: &'a Head,
     pub(super) row: &'a UserRoom,
@@ -99,6 +101,10 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let rooms = rooms(question, view)?;
     let read_ignored = || account_data::ignored(view, &question.request.user_id);
     let ignored = question.subscriber.prepared.ignored(view.horizon(), read_ignored)?;
+    let is_invited = rooms.iter().any(|(_, row)| row.membership == Membership::Invite);
+    let read_blocks = || account_data::blocks_invites(view, &question.request.user_id);
+    let blocks_invites =
+        is_invited && question.subscriber.prepared.blocks_invites(view.horizon(), read_blocks)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let mut heads = question.reader.heads(view, &numbers)?;
     for ((_, row), head) in rooms.iter().zip(&mut heads).filter(|(_, head)| head.is_none()) {
@@ -121,7 +127,7 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let mut joined = joined::read(question, view, &joined)?.into_iter();
     for (room, row, head) in wanted {
         let account_data = by_room.remove(head.room_id.as_str()).unwrap_or_default();
-        let place = Place { ignored: &ignored, room, head, row, account_data };
+        let place = Place { ignored: &ignored, blocks_invites, room, head, row, account_data };
         match row.membership {
             Membership::Join => {
                 let Some(read) = joined.next() else { continue };

@@ -130,8 +130,8 @@ fn outside_event(place: &Place<'_>, outside: &Outside) -> Option<Event> {
     Some(Event { room: place.room, seq: Seq(0), body: outside.event()?, meta })
 }
 
-/// Adds a room that the user is invited to or knocks at, if that is new. Invites by users who are ignored are not sent
-/// (client-server API, "Ignoring Users").
+/// Adds a room that the user is invited to or knocks at, if that is new. Invites by users who are ignored are not sent, nor
+/// any to who takes none (client-server API, "Ignoring Users" and "Invite Permission").
 pub(super) fn pending(
     question: &Question,
     view: &View<'_>,
@@ -141,6 +141,9 @@ pub(super) fn pending(
 ) -> Result<(), ReadError> {
     let row = place.row;
     if question.since.is_some_and(|since| row.position <= since) || row.position > question.through {
+        return Ok(());
+    }
+    if place.blocks_invites && matches!(pending, Pending::Invite) {
         return Ok(());
     }
     if let Some(state) = stripped_state(question, view, place)? {
