@@ -103,8 +103,7 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let ignored = question.subscriber.prepared.ignored(view.horizon(), read_ignored)?;
     let is_invited = rooms.iter().any(|(_, row)| row.membership == Membership::Invite);
     let read_blocks = || account_data::blocks_invites(view, &question.request.user_id);
-    let blocks_invites =
-        is_invited && question.subscriber.prepared.blocks_invites(view.horizon(), read_blocks)?;
+    let blocks_invites = is_invited && question.subscriber.prepared.blocks_invites(view.horizon(), read_blocks)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let mut heads = question.reader.heads(view, &numbers)?;
     for ((_, row), head) in rooms.iter().zip(&mut heads).filter(|(_, head)| head.is_none()) {
