@@ -58,6 +58,11 @@ fn check(
     if !joined && !is_own {
         return Err(RoomError::NotInRoom);
     }
+    if head.is_left {
+        // What is here of the room ends with the leave of the last user: on that nothing can be set.
+        let why = "this server is not in the room any more: it is joined, or knocked on, through others";
+        return Err(RoomError::Forbidden(why.to_owned()));
+    }
     let current = reader.state_event(view, room, head.root, &state.kind, &state.state_key)?;
     let is_same = |event: &Event| event.sender == *user_id && event.content() == json::to_bytes(&state.content);
     if let Some(event) = current.as_ref().filter(|event| joined && is_same(event)) {

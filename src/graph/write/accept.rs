@@ -145,7 +145,9 @@ impl Draft<'_, '_> {
             Err(SendError::NotAllowed(_)) => true,
             Err(error) => return Err(error.into()),
         };
-        if !soft_fails && !receipt.refused_by_policy && self.lacks_policy_signature(pdu)? {
+        // What the room was left with says nothing of a join that begins it anew: the server that took the join has asked.
+        let is_asked = !soft_fails && !receipt.refused_by_policy && !begins_anew;
+        if is_asked && self.lacks_policy_signature(pdu)? {
             return Err(Verdict::Needs(Needs::PolicySignature).into());
         }
         if soft_fails || receipt.refused_by_policy {

@@ -1,10 +1,14 @@
 //! Joining rooms of other servers.
 
-use myelin::{graph::Membership, store::engine::faulty::Fault};
+use myelin::{event::version, graph::Membership, store::engine::faulty::Fault};
+use ruma::RoomVersionId;
 use serde_json::json;
 
-use super::rooms::{act, create, hand_over, join, membership, pdu, room, say, server, set, state, sync, sync_since};
-use crate::harness::Network;
+use super::{
+    receiving::policy::{policy, signature},
+    rooms::{act, create, hand_over, join, membership, pdu, room, say, server, set, state, sync, sync_since},
+};
+use crate::harness::{Network, reply};
 
 #[tokio::test(start_paused = true)]
 async fn a_room_of_every_version_is_joined_through_another_server() {
@@ -135,6 +139,34 @@ async fn a_room_that_was_left_is_joined_again_as_it_is_now() {
         assert!(hand_over(&a, &b, &said).await);
         assert_eq!(state(&a, &room_id), state(&b, &room_id));
     }
+}
+
+/// What the room was left with holds for nobody any more, its policy server neither; and it is joined, not set state in.
+#[tokio::test(start_paused = true)]
+async fn a_room_that_was_left_is_only_joined_again_through_who_is_in_it() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, bob) = (a.register_user("alice").await, b.register_user("bob").await);
+    let room_id = create(&a, &alice, json!({"preset": "public_chat", "room_version": "11"})).await;
+    join(&b, &bob, room_id.as_str(), &["a.b"]).await.ok();
+    let rules = version::rules(&RoomVersionId::V11).unwrap();
+    network.script("p.q", move |request| reply(200, &signature(&request.body, rules)));
+    set(&a, &alice, &room_id, ("m.room.policy", ""), policy()).await;
+    rest().await;
+    act(&b, &bob, &room_id, "leave", json!({})).await.ok();
+    rest().await;
+    let left = state(&b, &room_id);
+    assert_eq!(membership(&a, &room_id, &bob.user_id), Some(Membership::Leave));
+
+    set(&a, &alice, &room_id, ("m.room.policy", ""), json!({})).await;
+    for (membership, key) in [("join", &bob.user_id), ("knock", &bob.user_id)] {
+        let target = format!("/v3/rooms/{room_id}/state/m.room.member/{key}");
+        let answer = b.put(&target).by(&bob).json(&json!({"membership": membership})).send().await;
+        answer.refused(403, "M_FORBIDDEN");
+    }
+    assert_eq!(state(&b, &room_id), left);
+    join(&b, &bob, room_id.as_str(), &["a.b"]).await.ok();
+    assert_eq!(state(&b, &room_id), state(&a, &room_id));
 }
 
 /// Lets what was sent arrive.

@@ -4,7 +4,7 @@ mod backfill;
 mod edus;
 mod hostile;
 mod missing;
-mod policy;
+pub(super) mod policy;
 mod transactions;
 mod whole;
 

@@ -1,6 +1,6 @@
 //! Rooms with a policy server.
 
-use myelin::event::{SigningKey, json};
+use myelin::event::{Rules, SigningKey, json};
 use serde_json::{Value, json};
 
 use super::{Stage, rest};
@@ -12,6 +12,20 @@ fn key() -> SigningKey {
     SigningKey::from_seed(&SEED, "policy_server", ruma::server_name!("p.q")).unwrap()
 }
 
+/// What says that the peer is a room's policy server.
+pub(in crate::federation) fn policy() -> Value {
+    let public = ruma::serde::Base64::<ruma::serde::base64::Standard, _>::new(key().public_key()).encode();
+    json!({"via": "p.q", "public_keys": {"ed25519": public}})
+}
+
+/// What the policy server answers of an event that it recommends.
+pub(in crate::federation) fn signature(event: &[u8], rules: &Rules) -> Value {
+    let mut event = json::parse(event).unwrap();
+    key().sign_event(&mut event, rules).unwrap();
+    let signed: Value = serde_json::to_value(&event).unwrap();
+    json!({"p.q": {"ed25519:policy_server": signed["signatures"]["p.q"]["ed25519:policy_server"]}})
+}
+
 /// A room whose policy server is the peer: it recommends all that is no spam.
 async fn policed() -> Stage {
     let stage = Stage::new().await;
@@ -20,19 +34,13 @@ async fn policed() -> Stage {
         if request.target != "/_matrix/policy/v1/sign" {
             return None;
         }
-        let mut event = json::parse(&request.body).unwrap();
-        let text = serde_json::to_value(&event).unwrap();
+        let text: Value = serde_json::from_slice(&request.body).unwrap();
         if text["content"]["body"].as_str().is_some_and(|body| body.contains("spam")) {
             return Some((400, json!({"errcode": "M_FORBIDDEN", "error": "We know spam when we see it"})));
         }
-        key().sign_event(&mut event, rules).unwrap();
-        let signed: Value = serde_json::to_value(&event).unwrap();
-        let signature = signed["signatures"]["p.q"]["ed25519:policy_server"].clone();
-        Some((200, json!({"p.q": {"ed25519:policy_server": signature}})))
+        Some((200, signature(&request.body, rules)))
     });
-    let public = ruma::serde::Base64::<ruma::serde::base64::Standard, _>::new(key().public_key()).encode();
-    let policy = json!({"via": "p.q", "public_keys": {"ed25519": public}});
-    stage.scene.sets("m.room.policy", "", policy).await;
+    stage.scene.sets("m.room.policy", "", policy()).await;
     stage.asked();
     stage
 }
