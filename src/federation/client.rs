@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -50,6 +50,8 @@ pub enum ClientError {
         code: String,
         /// What it says, shortened.
         message: String,
+        /// How long to wait before the next request, if it is asked too much (`429`) and says so.
+        retry_after: Option<Duration>,
     },
     /// The answer is not what the specification says.
     #[error("{server} answered something else than was asked for: {why}")]
@@ -110,6 +112,8 @@ struct Written<'a> {
     method: Method,
     target: &'a str,
     body: Bytes,
+    /// An answer that is too long is cut.
+    is_cut: bool,
 }
 
 impl Client {
@@ -138,7 +142,7 @@ impl Client {
             request.try_into_http_request_inner("", ()).map_err(|error| unwritable(&error))?.into_parts();
         let body = body.try_into_buf::<Vec<u8>>().map_err(|error| unwritable(&error.into()))?;
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let written = Written { method: parts.method, target, body: body.into() };
+        let written = Written { method: parts.method, target, body: body.into(), is_cut: false };
         let reply = self.reply(destination, written, R::Authentication::SIGNED, bounds).await?;
         read::<R::IncomingResponse>(destination, reply)
     }
@@ -154,7 +158,31 @@ impl Client {
         body: Vec<u8>,
         bounds: Bounds,
     ) -> Result<Bytes, ClientError> {
-        let written = Written { method: Method::PUT, target, body: body.into() };
+        self.put_json(destination, Written { method: Method::PUT, target, body: body.into(), is_cut: false }, bounds)
+            .await
+    }
+
+    /// The same for an answer of which only the beginning counts: what is longer than the bounds allow is cut.
+    ///
+    /// # Errors
+    /// See [`Client::request`].
+    pub async fn put_and_skim(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        body: Vec<u8>,
+        bounds: Bounds,
+    ) -> Result<Bytes, ClientError> {
+        self.put_json(destination, Written { method: Method::PUT, target, body: body.into(), is_cut: true }, bounds)
+            .await
+    }
+
+    async fn put_json(
+        &self,
+        destination: &ServerName,
+        written: Written<'_>,
+        bounds: Bounds,
+    ) -> Result<Bytes, ClientError> {
         let reply = self.reply(destination, written, true, bounds).await?;
         if reply.status.is_success() { Ok(reply.body) } else { Err(refused(destination, &reply)) }
     }
@@ -162,7 +190,7 @@ impl Client {
     async fn reply(
         &self,
         destination: &ServerName,
-        Written { method, target, body }: Written<'_>,
+        Written { method, target, body, is_cut }: Written<'_>,
         is_signed: bool,
         bounds: Bounds,
     ) -> Result<Reply, ClientError> {
@@ -176,12 +204,13 @@ impl Client {
             body,
             deadline: self.0.clock.instant() + bounds.within,
             most_bytes: bounds.most_bytes,
+            is_cut,
         };
         self.send(outbound).await
     }
 
     async fn send(&self, outbound: Outbound) -> Result<Reply, ClientError> {
-        let (server, most) = (outbound.destination.clone(), outbound.most_bytes);
+        let (server, most, is_cut) = (outbound.destination.clone(), outbound.most_bytes, outbound.is_cut);
         if !self.0.servers.allow(&server) {
             return Err(ClientError::NotAllowed(server));
         }
@@ -189,6 +218,7 @@ impl Client {
         // A transport keeps to the deadline and the bound by itself; nobody waits for ever for one that does not.
         let reply = tokio::time::timeout_at(deadline, self.0.transport.send(outbound)).await;
         let reply = match reply.unwrap_or(Err(TransportError::Timeout)) {
+            Ok(reply) if reply.body.len() > most && is_cut => Ok(Reply { body: reply.body.slice(..most), ..reply }),
             Ok(reply) if reply.body.len() > most => Err(TransportError::TooLarge(most)),
             reply => reply,
         };
@@ -215,7 +245,20 @@ fn refused(server: &ServerName, reply: &Reply) -> ClientError {
     }
     let Body { errcode, error } = serde_json::from_slice(&reply.body).unwrap_or_default();
     let (code, message) = (shortened(&errcode), shortened(&error));
-    ClientError::Refused { server: server.to_owned(), status: reply.status, code, message }
+    let retry_after = (reply.status == StatusCode::TOO_MANY_REQUESTS).then(|| retry_after(reply)).flatten();
+    ClientError::Refused { server: server.to_owned(), status: reply.status, code, message, retry_after }
+}
+
+/// How long a server wants to be left alone: in its header, or as older ones say it (client-server API, "Rate limiting").
+fn retry_after(reply: &Reply) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Body {
+        retry_after_ms: f64,
+    }
+    let seconds = || reply.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
+    let milliseconds = || serde_json::from_slice::<Body>(&reply.body).ok().map(|body| body.retry_after_ms);
+    // What is no time (negative, or beyond all times) says nothing.
+    seconds().map(Duration::from_secs).or_else(|| Duration::try_from_secs_f64(milliseconds()? / 1_000.0).ok())
 }
 
 pub(super) fn shortened(text: &str) -> String {

@@ -109,7 +109,7 @@ impl Https {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(request.body);
         }
         let mut response = builder.send().await.map_err(|error| broken(&error))?;
-        let body = read(&mut response, request.most_bytes).await?;
+        let body = read(&mut response, request.most_bytes, request.is_cut).await?;
         Ok(Reply { status: response.status(), headers: std::mem::take(response.headers_mut()), body })
     }
 }
@@ -165,7 +165,7 @@ impl Web {
         }
         let client = self.client(Peer { certificate, addresses }).map_err(|error| failed(&error))?;
         let mut response = client.get(url.clone()).send().await.map_err(|error| failed(&broken(&error)))?;
-        let body = read(&mut response, most_bytes).await.map_err(|error| failed(&error))?;
+        let body = read(&mut response, most_bytes, false).await.map_err(|error| failed(&error))?;
         let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let (location, cache_control) = (text(header::LOCATION), text(header::CACHE_CONTROL));
         Ok(Page { status: response.status(), location, cache_control, body })
@@ -215,18 +215,24 @@ fn url(certificate: &Certificate, addresses: &[SocketAddr], target: &str) -> Res
     }
 }
 
-/// Reads a body as far as the bound.
-async fn read(response: &mut reqwest::Response, most: usize) -> Result<Bytes, TransportError> {
+/// Reads a body as far as the bound. What lies behind it is left unread if `is_cut`, or else an error.
+async fn read(response: &mut reqwest::Response, most: usize, is_cut: bool) -> Result<Bytes, TransportError> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > most) {
+    if !is_cut && announced.is_some_and(|length| length > most) {
         return Err(TransportError::TooLarge(most));
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
-        if body.len().saturating_add(chunk.len()) > most {
+    while let Some(mut chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        let room = most.saturating_sub(body.len());
+        let is_too_long = chunk.len() > room;
+        if is_too_long && !is_cut {
             return Err(TransportError::TooLarge(most));
         }
+        chunk.truncate(room);
         body.extend_from_slice(&chunk);
+        if is_too_long {
+            break;
+        }
     }
     Ok(body.freeze())
 }

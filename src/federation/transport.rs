@@ -26,6 +26,8 @@ pub struct Outbound {
     pub deadline: Instant,
     /// The most bytes of a body that are read.
     pub most_bytes: usize,
+    /// A longer body is cut off there; otherwise it is an error.
+    pub is_cut: bool,
 }
 
 /// What another server answered.

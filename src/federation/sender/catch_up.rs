@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ruma::{ServerName, UserId};
 
-use super::destination::Item;
+use super::queue::Item;
 use crate::{
     graph::{Event, Head, Reader, RoomNo, RoomServer, Seq, Status},
     store::{Position, ReadError, View},

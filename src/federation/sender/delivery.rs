@@ -1,13 +1,19 @@
 //! One transaction at a time to each server, and what becomes of those that fail.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
 use super::{
     Retries, Sender, catch_up,
-    destination::{Destination, Failing, Item, MOST_EPHEMERAL, MOST_EVENTS, Plan},
+    destination::{Destination, Failing, Plan},
+    queue::{Item, MOST_EPHEMERAL, Planned, Queue, Refusal},
     transaction::{self, Outcome},
 };
 use crate::{
@@ -15,15 +21,18 @@ use crate::{
         client::Bounds,
         keys::{DESTINATION, DestinationRow},
     },
-    graph::{Event, RoomNo},
+    graph::{Event, RoomNo, RoomServer},
     rooms::receipts::{self, Receipt},
     store::{Batch, Position, ReadError, View},
 };
 
-/// Bytes of events after which no more go into a transaction.
-const MOST_BYTES: usize = 1 << 20;
+/// Bytes of events after which no more go into a transaction: with the rest less than what web servers take as they come.
+const MOST_BYTES: usize = 900_000;
 /// Receipts of one room that are told at once.
 const MOST_RECEIPTS: usize = 500;
+
+/// An answer says of each event that it was taken, or why not.
+const ANSWER: Bounds = Bounds { within: Bounds::USUAL.within, most_bytes: 64 << 10 };
 
 /// What was read for a transaction.
 #[derive(Default)]
@@ -32,16 +41,16 @@ struct Content {
     taken: usize,
     events: Vec<Bytes>,
     receipts: Vec<(OwnedRoomId, Vec<Receipt>)>,
-    /// The rooms whose receipts these are.
-    read: BTreeMap<RoomNo, Position>,
     typing: Vec<(OwnedRoomId, OwnedUserId, bool)>,
 }
 
 /// What became of a plan.
 enum Done {
-    Arrived { events: Vec<Item>, receipts: BTreeMap<RoomNo, Position> },
+    /// With these events.
+    Arrived(Vec<Item>),
     CaughtUp,
-    Unwanted { events: Vec<Item>, receipts: BTreeMap<RoomNo, Position> },
+    /// With these events.
+    Unwanted(Vec<Item>),
     Failed,
 }
 
@@ -77,44 +86,49 @@ impl Sender {
     async fn serve(&self, server: &OwnedServerName, is_probe: bool) {
         let turn = Turn { sender: self, server, is_probe };
         let Some(plan) = turn.plan() else { return };
-        let done = match self.carry_out(server, plan).await {
-            Ok(done) => done,
-            Err(error) => {
+        let done = AssertUnwindSafe(self.carry_out(server, plan)).catch_unwind().await;
+        let (done, panic) = match done {
+            Ok(Ok(done)) => (done, None),
+            Ok(Err(error)) => {
                 tracing::warn!(%server, %error, "what is to be sent can't be read");
-                Done::Failed
+                (Done::Failed, None)
             }
+            Err(panic) => (Done::Failed, Some(panic)),
         };
         match done {
-            Done::Arrived { events, receipts } => {
-                turn.change(|destination| destination.succeeded(&events, &receipts));
+            Done::Arrived(events) => {
+                turn.change(|destination| destination.arrived(&events));
                 self.forget(&turn).await;
             }
             Done::CaughtUp => {
-                turn.change(|destination| destination.caught_up());
+                turn.change(Destination::caught_up);
                 self.forget(&turn).await;
             }
-            Done::Unwanted { events, receipts } => {
-                let mut is_last = true;
-                turn.change(|destination| is_last = !destination.halve(events.len()));
-                if is_last {
-                    tracing::warn!(%server, ?events, "the server refuses this for good; it is left out");
-                    turn.change(|destination| destination.succeeded(&events, &receipts));
+            Done::Unwanted(events) => {
+                let mut refusal = Refusal::Fewer;
+                turn.change(|destination| refusal = destination.refused(&events));
+                tell_refusal(server, refusal, &events);
+                if refusal == Refusal::Everything {
+                    self.fail(&turn).await;
                 }
             }
             Done::Failed => self.fail(&turn).await,
+        }
+        if let Some(panic) = panic {
+            drop(turn);
+            // Whoever runs the task counts it.
+            resume_unwind(panic);
         }
     }
 
     async fn carry_out(&self, server: &ServerName, plan: Plan) -> Result<Done, ReadError> {
         match plan {
             Plan::CatchUp(from) => self.catch_up(server, from).await,
-            Plan::Transaction { events, receipts, typing } => {
-                let content = self.content(&events, receipts, typing).await?;
-                let events = events.into_iter().take(content.taken).collect();
-                let receipts = content.read.clone();
-                Ok(match self.transmit(server, content).await {
-                    Outcome::Arrived => Done::Arrived { events, receipts },
-                    Outcome::Unwanted => Done::Unwanted { events, receipts },
+            Plan::Transaction(planned) => {
+                let (events, outcome) = self.send(server, planned).await?;
+                Ok(match outcome {
+                    Outcome::Arrived => Done::Arrived(events),
+                    Outcome::Unwanted => Done::Unwanted(events),
                     Outcome::Failed => Done::Failed,
                 })
             }
@@ -123,22 +137,24 @@ impl Sender {
 
     /// The last events of each room that the server has missed, and the receipts since.
     async fn catch_up(&self, server: &ServerName, from: Position) -> Result<Done, ReadError> {
-        let mut after = None;
+        let (mut after, mut queue) = (None, Queue::default());
         loop {
             let (reader, other) = (self.0.reader.clone(), server.to_owned());
             let page = self.0.store.read(move |view| catch_up::page(&reader, view, &other, from, after)).await?;
-            let mut events = &*page.events;
-            let mut receipts = page.receipts;
-            while !events.is_empty() || !receipts.is_empty() {
-                let some = events.get(..events.len().min(MOST_EVENTS)).unwrap_or_default();
-                let content = self.content(some, std::mem::take(&mut receipts), Vec::new()).await?;
-                let taken = content.taken;
-                match self.transmit(server, content).await {
+            queue.add(page.events, page.receipts);
+            while !queue.is_empty() {
+                let (events, outcome) = self.send(server, queue.plan()).await?;
+                match outcome {
+                    Outcome::Arrived => queue.arrived(&events),
+                    Outcome::Unwanted => {
+                        let refusal = queue.refused(&events);
+                        tell_refusal(server, refusal, &events);
+                        if refusal == Refusal::Everything {
+                            return Ok(Done::Failed);
+                        }
+                    }
                     Outcome::Failed => return Ok(Done::Failed),
-                    Outcome::Arrived => {}
-                    Outcome::Unwanted => tracing::warn!(%server, "the server refuses the last events of some rooms"),
                 }
-                events = events.get(taken..).unwrap_or_default();
             }
             match page.next {
                 Some(next) => after = Some(next),
@@ -147,25 +163,17 @@ impl Sender {
         }
     }
 
-    async fn content(
-        &self,
-        events: &[Item],
-        receipts: BTreeMap<RoomNo, Position>,
-        typing: Vec<((RoomNo, OwnedUserId), bool)>,
-    ) -> Result<Content, ReadError> {
-        let (sender, events) = (self.clone(), events.to_vec());
-        self.0.store.read(move |view| sender.read_content(view, &events, &receipts, &typing)).await
+    /// Sends one transaction; says which of its events were in it, as not always all have room.
+    async fn send(&self, server: &ServerName, mut planned: Planned) -> Result<(Vec<Item>, Outcome), ReadError> {
+        let (sender, other, asked) = (self.clone(), server.to_owned(), planned.clone());
+        let content = self.0.store.read(move |view| sender.read_content(view, &other, &asked)).await?;
+        planned.events.truncate(content.taken);
+        Ok((planned.events, self.transmit(server, content).await))
     }
 
-    fn read_content(
-        &self,
-        view: &View<'_>,
-        items: &[Item],
-        rooms: &BTreeMap<RoomNo, Position>,
-        typing: &[((RoomNo, OwnedUserId), bool)],
-    ) -> Result<Content, ReadError> {
+    fn read_content(&self, view: &View<'_>, server: &ServerName, planned: &Planned) -> Result<Content, ReadError> {
         let mut content = Content::default();
-        let wanted: Vec<_> = items.iter().map(|item| (item.room, item.seq)).collect();
+        let wanted: Vec<_> = planned.events.iter().map(|item| (item.room, item.seq)).collect();
         let mut bytes = 0_usize;
         for event in self.0.reader.events(view, &wanted)? {
             let pdu = event.map(|event: Event| event.body.pdu);
@@ -176,20 +184,27 @@ impl Sender {
             content.taken += 1;
             content.events.extend(pdu);
         }
-        let rooms: Vec<(RoomNo, Position)> =
-            rooms.iter().take(MOST_EPHEMERAL / 2).map(|(room, at)| (*room, *at)).collect();
-        let numbers = rooms.iter().map(|(room, _)| *room).chain(typing.iter().map(|((room, _), _)| *room));
-        let numbers: Vec<RoomNo> = numbers.collect();
-        let mut heads = self.0.reader.heads(view, &numbers)?.into_iter();
+        let typing = planned.typing.iter().map(|((room, _), _)| *room);
+        let numbers: Vec<RoomNo> = planned.receipts.keys().copied().chain(typing).collect();
+        if numbers.is_empty() {
+            return Ok(content);
+        }
+        // Who was removed meanwhile learns nothing more of what is done in a room, nor who came back of what was before.
+        let parts = self.0.reader.parts_of(view, server, &numbers)?.into_iter();
+        let mut heads = self.0.reader.heads(view, &numbers)?.into_iter().zip(parts).map(|(head, part)| {
+            let joined = part.filter(|part| part.left == RoomServer::STILL)?.joined;
+            Some((head?, joined))
+        });
+        let known: Vec<_> = planned.receipts.iter().zip(heads.by_ref()).collect();
+        let known: Vec<_> = known.into_iter().filter_map(|(told, head)| Some((told, head?))).collect();
+        let rooms: Vec<_> = known.iter().map(|((room, since), (_, joined))| (**room, (**since).max(*joined))).collect();
         let told = receipts::public_since(view, &rooms, MOST_RECEIPTS)?;
-        for ((room, since), found) in rooms.into_iter().zip(told) {
-            let Some(Some(head)) = heads.next() else { continue };
+        for ((_, (head, _)), found) in known.into_iter().zip(told) {
             let ours = found.into_iter().filter(|receipt| receipt.user_id.server_name() == self.0.servers.own);
             content.receipts.push((head.room_id, ours.collect()));
-            content.read.insert(room, since);
         }
-        for ((_, user_id), types) in typing {
-            let Some(Some(head)) = heads.next() else { continue };
+        for (((_, user_id), types), head) in planned.typing.iter().zip(heads) {
+            let Some((head, _)) = head else { continue };
             content.typing.push((head.room_id, user_id.clone(), *types));
         }
         Ok(content)
@@ -208,7 +223,7 @@ impl Sender {
         let number = self.0.transactions.fetch_add(1, Ordering::Relaxed);
         let target = transaction::target(&format!("{}{number}", self.0.boot));
         let body = transaction::body(&self.0.servers.own, self.0.clock.now(), &content.events, &ephemeral);
-        let answer = self.0.client.put(server, &target, body, Bounds::USUAL).await;
+        let answer = self.0.client.put_and_skim(server, &target, body, ANSWER).await;
         match &answer {
             Ok(body) => {
                 for (event_id, error) in transaction::refused(body) {
@@ -277,6 +292,14 @@ impl Sender {
         if let Err(error) = self.0.store.commit_lazy(batch).await {
             tracing::warn!(server = %turn.server, %error, "that the server answers again is not kept");
         }
+    }
+}
+
+fn tell_refusal(server: &ServerName, refusal: Refusal, events: &[Item]) {
+    match refusal {
+        Refusal::Fewer => {}
+        Refusal::LeftOut => tracing::warn!(%server, ?events, "the server refuses this for good; it is left out"),
+        Refusal::Everything => tracing::warn!(%server, "the server refuses one thing after the other"),
     }
 }
 

@@ -1,39 +1,15 @@
 //! What waits for one other server. Positions and numbers only: bodies are read when a transaction is written.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::time::Duration;
 
 use ruma::OwnedUserId;
 use tokio::time::Instant;
 
-use crate::{
-    base::clock::UnixMillis,
-    federation::keys::DestinationRow,
-    graph::{RoomNo, Seq},
-    store::Position,
-};
+use super::queue::{Item, Planned, Queue, Refusal};
+use crate::{base::clock::UnixMillis, federation::keys::DestinationRow, graph::RoomNo, store::Position};
 
-/// The most events of a transaction (server-server API, "Transactions").
-pub(super) const MOST_EVENTS: usize = 50;
-/// The most ephemeral messages of a transaction.
-pub(super) const MOST_EPHEMERAL: usize = 100;
 /// Events that wait for one server; with more it is brought up to date instead, by the last events of each room.
 const MOST_WAITING: usize = 1_000;
-/// Rooms and users whose ephemeral news wait for one server. What is more is not told.
-const MOST_NEWS: usize = 1_000;
-
-/// An event that is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Item {
-    /// The commit that brought it.
-    pub(super) position: Position,
-    /// Its room.
-    pub(super) room: RoomNo,
-    /// Its number there.
-    pub(super) seq: Seq,
-}
 
 /// The server could not be reached, or did not want what it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +27,8 @@ pub(super) struct Failing {
 /// One other server.
 #[derive(Debug, Default)]
 pub(super) struct Destination {
-    /// Oldest first. Those that are being sent stay until they are acknowledged.
-    events: VecDeque<Item>,
-    /// Rooms in which users of ours have read, and since which commit that is to be told.
-    receipts: BTreeMap<RoomNo, Position>,
-    /// Who types where (or does so no more).
-    typing: BTreeMap<(RoomNo, OwnedUserId), bool>,
+    /// What waits for it.
+    queue: Queue,
     /// It has missed events from this commit on, and first gets the last ones of each room.
     behind: Option<Position>,
     /// Since it began to be brought up to date, too much came for it: it has missed more, from this commit on.
@@ -71,8 +43,6 @@ pub(super) struct Destination {
     pub(super) is_busy: bool,
     /// It is listed among those that wait for their turn.
     pub(super) is_ready: bool,
-    /// It does not take as many events at once as usual: half of what it refused.
-    fewer: Option<usize>,
 }
 
 /// What is to be sent next.
@@ -81,14 +51,7 @@ pub(super) enum Plan {
     /// The last events of the rooms that it shares, as far as they are of this commit or later.
     CatchUp(Position),
     /// These.
-    Transaction {
-        /// Events, oldest first.
-        events: Vec<Item>,
-        /// Receipts.
-        receipts: BTreeMap<RoomNo, Position>,
-        /// Who types.
-        typing: Vec<((RoomNo, OwnedUserId), bool)>,
-    },
+    Transaction(Planned),
 }
 
 impl Destination {
@@ -107,11 +70,7 @@ impl Destination {
     }
 
     fn has_work(&self) -> bool {
-        self.behind.is_some()
-            || self.lost.is_some()
-            || !self.events.is_empty()
-            || !self.receipts.is_empty()
-            || !self.typing.is_empty()
+        self.behind.is_some() || self.lost.is_some() || !self.queue.is_empty()
     }
 
     /// Nothing is known about it that would have to be remembered, but perhaps in the store.
@@ -131,7 +90,7 @@ impl Destination {
 
     /// How many events wait.
     pub(super) fn waiting(&self) -> usize {
-        self.events.len()
+        self.queue.waiting()
     }
 
     /// From which commit on it may lack something that no row of the store says.
@@ -139,8 +98,12 @@ impl Destination {
         if self.is_kept {
             return None;
         }
-        let events = self.events.front().map(|item| item.position);
-        [self.behind, self.lost, events].into_iter().flatten().chain(self.receipts.values().copied()).min()
+        self.lacks()
+    }
+
+    /// From which commit on something may not have arrived.
+    fn lacks(&self) -> Option<Position> {
+        [self.behind, self.lost, self.queue.since()].into_iter().flatten().min()
     }
 
     /// It will be brought up to date with everything that comes now.
@@ -153,24 +116,24 @@ impl Destination {
         if self.is_away() {
             return;
         }
-        self.events.push_back(item);
-        if self.events.len() > MOST_WAITING {
-            self.lost = self.events.front().map(|first| first.position);
-            self.events.clear();
+        self.queue.push(item);
+        if self.queue.waiting() > MOST_WAITING {
+            self.lost = self.queue.oldest_event();
+            self.queue.give_up_events();
         }
     }
 
     /// Users of ours have read in a room.
     pub(super) fn push_receipts(&mut self, room: RoomNo, since: Position) {
-        if !self.is_away() && (self.receipts.len() < MOST_NEWS || self.receipts.contains_key(&room)) {
-            self.receipts.entry(room).or_insert(since);
+        if !self.is_away() {
+            self.queue.push_receipts(room, since);
         }
     }
 
     /// A user of ours begins, goes on or ceases to type. Not told to who does not answer.
     pub(super) fn push_typing(&mut self, room: RoomNo, user_id: OwnedUserId, types: bool) {
-        if self.failing.is_none() && self.typing.len() < MOST_NEWS {
-            self.typing.insert((room, user_id), types);
+        if self.failing.is_none() {
+            self.queue.push_typing(room, user_id, types);
         }
     }
 
@@ -184,57 +147,31 @@ impl Destination {
             self.is_catching_up = true;
             return Plan::CatchUp(from);
         }
-        let most = self.fewer.unwrap_or(MOST_EVENTS).clamp(1, MOST_EVENTS);
-        let mut typing = Vec::new();
-        while typing.len() < MOST_EPHEMERAL / 2
-            && let Some(next) = self.typing.pop_first()
-        {
-            typing.push(next);
-        }
-        Plan::Transaction {
-            events: self.events.iter().take(most).copied().collect(),
-            receipts: self.receipts.clone(),
-            typing,
-        }
+        Plan::Transaction(self.queue.plan())
     }
 
     /// Everything up to the events that it had missed has arrived.
     pub(super) fn caught_up(&mut self) {
         (self.behind, self.is_catching_up) = (None, false);
-        self.answered();
+        self.failing = None;
     }
 
-    /// The first of the events that wait have arrived, and news of these rooms.
-    pub(super) fn succeeded(&mut self, events: &[Item], receipts: &BTreeMap<RoomNo, Position>) {
-        let last = events.last();
-        while self.events.front().is_some_and(|first| Some(first) <= last) {
-            self.events.pop_front();
-        }
-        for (room, since) in receipts {
-            if self.receipts.get(room) == Some(since) {
-                self.receipts.remove(room);
-            }
-        }
-        self.answered();
+    /// What was under way has arrived, with these of its events.
+    pub(super) fn arrived(&mut self, events: &[Item]) {
+        self.queue.arrived(events);
+        self.failing = None;
     }
 
-    fn answered(&mut self) {
-        (self.failing, self.fewer) = (None, None);
-    }
-
-    /// It refuses so many events at once; says whether fewer can be tried.
-    pub(super) fn halve(&mut self, refused: usize) -> bool {
-        self.fewer = Some(refused / 2);
-        refused > 1
+    /// It will never take what was under way, with these of its events.
+    pub(super) fn refused(&mut self, events: &[Item]) -> Refusal {
+        self.queue.refused(events)
     }
 
     /// Nothing of what was under way may have arrived. `through`: up to where the log was followed. Says from where on it
     /// lacks events.
     pub(super) fn failed(&mut self, failing: Failing, through: Position) -> Position {
-        let receipts = self.receipts.values().min().copied();
-        let first = [self.behind, self.lost, self.events.front().map(|item| item.position), receipts];
         // Only what nobody catches up with was under way: it lacks what comes from now on.
-        let from = first.into_iter().flatten().min().unwrap_or(Position(through.0.saturating_add(1)));
+        let from = self.lacks().unwrap_or(Position(through.0.saturating_add(1)));
         *self = Self {
             behind: Some(from),
             failing: Some(failing),
@@ -259,6 +196,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
+    use crate::graph::Seq;
 
     const ROOM: RoomNo = RoomNo(1);
 
@@ -279,7 +217,7 @@ mod tests {
 
     fn planned(destination: &mut Destination) -> Vec<Item> {
         match destination.plan() {
-            Plan::Transaction { events, .. } => events,
+            Plan::Transaction(planned) => planned.events,
             other @ Plan::CatchUp(_) => panic!("{other:?}"),
         }
     }
@@ -290,11 +228,11 @@ mod tests {
         let first = planned(&mut one);
         assert_eq!((first.len(), one.holds()), (50, Some(Position(1))));
         one.push(item(70));
-        one.succeeded(&first, &BTreeMap::new());
+        one.arrived(&first);
         assert_eq!(one.holds(), Some(Position(51)));
         let second = planned(&mut one);
         assert_eq!(second.len(), 20);
-        one.succeeded(&second, &BTreeMap::new());
+        one.arrived(&second);
         assert!(one.is_up_to_date() && one.holds().is_none());
     }
 
@@ -333,7 +271,7 @@ mod tests {
         let first = planned(&mut one);
         (3..3_000).for_each(|position| one.push(item(position)));
         assert_eq!((one.waiting(), one.holds()), (0, Some(Position(1))));
-        one.succeeded(&first, &BTreeMap::new());
+        one.arrived(&first);
         assert_eq!(one.plan(), Plan::CatchUp(Position(1)));
         one.push(item(3_000));
         one.caught_up();
@@ -341,29 +279,23 @@ mod tests {
     }
 
     #[test]
-    fn receipts_and_typing_are_told_once_and_the_last_word_counts() {
-        let (mut one, user) = (Destination::default(), user_id!("@a:b").to_owned());
-        one.push_receipts(ROOM, Position(3));
-        one.push_receipts(ROOM, Position(4));
-        one.push_typing(ROOM, user.clone(), true);
-        one.push_typing(ROOM, user.clone(), false);
-        let Plan::Transaction { events, receipts, typing } = one.plan() else { panic!("nothing was missed") };
-        assert_eq!((events.len(), receipts.clone()), (0, BTreeMap::from([(ROOM, Position(3))])));
-        assert_eq!(typing, [((ROOM, user), false)]);
-        one.succeeded(&[], &receipts);
+    fn who_has_everything_is_idle_once_nothing_is_under_way() {
+        let mut one = with(1..2);
+        let events = planned(&mut one);
+        one.arrived(&events);
         assert!(one.is_up_to_date() && !one.is_idle());
         one.is_busy = false;
         assert!(one.is_idle());
     }
 
     #[test]
-    fn what_is_refused_is_tried_in_halves() {
-        let mut one = with(1..60);
-        for expected in [50, 25, 12, 6, 3, 1] {
+    fn who_refuses_everything_has_missed_it() {
+        let mut one = with(3..5);
+        for means in [Refusal::Fewer, Refusal::LeftOut, Refusal::Everything] {
             let events = planned(&mut one);
-            assert_eq!(events.len(), expected);
-            assert_eq!(one.halve(events.len()), expected > 1);
+            assert_eq!(one.refused(&events), means);
         }
+        assert_eq!(one.failed(failing(1), Position(9)), Position(3));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, ServerName};
 use super::{
     Sender,
     catch_up::{membership_of, takes_leave},
-    destination::Item,
+    queue::Item,
 };
 use crate::{
     federation::keys::{DESTINATION, DestinationRow},

@@ -9,6 +9,7 @@ mod catch_up;
 mod delivery;
 mod destination;
 mod fan_out;
+mod queue;
 mod transaction;
 mod typing;
 

@@ -1,10 +1,13 @@
 //! One transaction: its body, and what its answer means (server-server API, "Transactions").
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::StatusCode;
 use ruma::{RoomId, ServerName, UserId};
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
 
+use super::queue::MOST_EVENTS;
 use crate::{
     base::{clock::UnixMillis, json_writer::Object},
     federation::client::ClientError,
@@ -110,41 +113,46 @@ pub(super) enum Outcome {
 pub(super) fn outcome(answer: &Result<Bytes, ClientError>) -> Outcome {
     match answer {
         // Something that is no server of Matrix answers 200 as well.
-        Ok(body) => match serde_json::from_slice::<Value>(body) {
-            Ok(Value::Object(_)) => Outcome::Arrived,
-            _ => Outcome::Failed,
-        },
-        Err(ClientError::Refused { status, .. }) => match *status {
-            // It does not want us, does not know what to do with us, or not now.
-            StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS => Outcome::Failed,
-            status if status.is_client_error() => Outcome::Unwanted,
-            _ => Outcome::Failed,
-        },
+        Ok(body) if is_object(body) => Outcome::Arrived,
         Err(ClientError::Request(_)) => Outcome::Unwanted,
-        Err(_) => Outcome::Failed,
+        Err(ClientError::Refused { status, code, .. }) => match *status {
+            // Whoever says this, less may do.
+            StatusCode::PAYLOAD_TOO_LARGE => Outcome::Unwanted,
+            // Without a code of Matrix nobody has read it who could judge it.
+            StatusCode::BAD_REQUEST if !code.is_empty() => Outcome::Unwanted,
+            _ => Outcome::Failed,
+        },
+        Ok(_) | Err(_) => Outcome::Failed,
     }
+}
+
+/// Whether an answer is an object, as far as it was read: a long one is cut.
+fn is_object(body: &[u8]) -> bool {
+    let begins = body.trim_ascii_start().starts_with(b"{");
+    begins && serde_json::from_slice::<IgnoredAny>(body).map_or_else(|error| error.is_eof(), |_| true)
 }
 
 /// The events that the other server could not take, and why, as it says.
 pub(super) fn refused(body: &[u8]) -> Vec<(String, String)> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let Some(pdus) = body.get("pdus").and_then(Value::as_object) else { return Vec::new() };
-    let error = |(id, result): (&String, &Value)| {
-        let error = result.get("error")?.as_str().filter(|error| !error.is_empty())?;
-        Some((super::shortened(id), super::shortened(error)))
-    };
-    pdus.iter().filter_map(error).take(super::destination::MOST_EVENTS).collect()
+    #[derive(Deserialize)]
+    struct Answer {
+        pdus: BTreeMap<String, Refused>,
+    }
+    #[derive(Deserialize)]
+    struct Refused {
+        #[serde(default)]
+        error: String,
+    }
+    let pdus = serde_json::from_slice::<Answer>(body).map(|answer| answer.pdus).unwrap_or_default();
+    let refused = pdus.into_iter().filter(|(_, refused)| !refused.error.is_empty());
+    let named = refused.map(|(id, refused)| (super::shortened(&id), super::shortened(&refused.error)));
+    named.take(MOST_EVENTS).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use ruma::{event_id, room_id, server_name, user_id};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
@@ -214,25 +222,29 @@ mod tests {
         assert_eq!(answered("{}"), Outcome::Arrived);
         assert_eq!(answered("<html>"), Outcome::Failed);
         assert_eq!(answered("[]"), Outcome::Failed);
-        let refused = |status: u16| {
+        assert_eq!(answered(""), Outcome::Failed);
+        assert_eq!(answered(" {\"pdus\":{\"$a\":{\"err"), Outcome::Arrived, "it was cut");
+        assert_eq!(answered("{} <html>"), Outcome::Failed);
+        let refused = |status: u16, code: &str| {
             outcome(&Err(ClientError::Refused {
                 server: server_name!("b").to_owned(),
                 status: StatusCode::from_u16(status).unwrap(),
-                code: String::new(),
+                code: code.to_owned(),
                 message: String::new(),
+                retry_after: None,
             }))
         };
-        for status in [401, 403, 404, 429, 500, 502, 302] {
-            assert_eq!(refused(status), Outcome::Failed, "{status}");
+        for status in [401, 403, 404, 410, 421, 422, 429, 500, 502, 302] {
+            assert_eq!(refused(status, "M_UNKNOWN"), Outcome::Failed, "{status}");
         }
-        for status in [400, 413, 422] {
-            assert_eq!(refused(status), Outcome::Unwanted, "{status}");
-        }
+        assert_eq!(refused(400, "M_BAD_JSON"), Outcome::Unwanted);
+        assert_eq!(refused(400, ""), Outcome::Failed, "something between the servers");
+        assert_eq!(refused(413, ""), Outcome::Unwanted);
     }
 
     #[test]
     fn what_was_refused_is_named() {
-        let body = br#"{"pdus":{"$a":{},"$b":{"error":"no"},"$c":{"error":""},"$d":7}}"#;
+        let body = br#"{"pdus":{"$a":{},"$b":{"error":"no"},"$c":{"error":""}}}"#;
         assert_eq!(refused(body), [("$b".to_owned(), "no".to_owned())]);
     }
 }

@@ -139,6 +139,17 @@ impl Reader {
         Ok(row.is_some_and(|row| row.joined_users > 0))
     }
 
+    /// A server's part in each of these rooms, in their order: one wave.
+    pub fn parts_of(
+        &self,
+        view: &View<'_>,
+        server: &ServerName,
+        rooms: &[RoomNo],
+    ) -> Result<Vec<Option<RoomServer>>, ReadError> {
+        let server = bounded(server.as_str());
+        view.multi_get(&ROOM_SERVER, rooms.iter().map(|room| (*room, &*server)))
+    }
+
     /// The servers to which events of a room go that arrived at `from` or later: all that are in it, and those that left
     /// since. Up to `limit` behind the name `after`, in the order of their names.
     pub fn servers_in(

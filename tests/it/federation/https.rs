@@ -200,6 +200,7 @@ async fn a_name_is_reached_where_dns_says_and_proves_itself_by_its_own_certifica
             body: bytes::Bytes::new(),
             deadline: tokio::time::Instant::now() + Duration::from_millis(within),
             most_bytes: 1_000_000,
+            is_cut: target == "/huge?cut",
         };
         https.send(outbound).await
     };
@@ -217,6 +218,8 @@ async fn a_name_is_reached_where_dns_says_and_proves_itself_by_its_own_certifica
     let error = ask(&https(&AddressFilter::new(|_| false)), "srv.test", "/host", 10_000).await.unwrap_err();
     assert!(matches!(error, TransportError::Discovery(_)), "{error}");
     assert_eq!(ask(&reach, "srv.test", "/huge", 10_000).await.unwrap_err(), TransportError::TooLarge(1_000_000));
+    let cut = ask(&reach, "srv.test", "/huge?cut", 10_000).await.unwrap();
+    assert_eq!((cut.status.as_u16(), cut.body.len(), &cut.body[..6]), (200, 1_000_000, &b"{\"x\":\""[..]));
     assert_eq!(ask(&reach, "srv.test", "/never", 300).await.unwrap_err(), TransportError::Timeout);
     assert_eq!(ask(&reach, "srv.test", "/redirect", 10_000).await.unwrap().status, 302, "redirects are not followed");
 }

@@ -116,3 +116,42 @@ async fn receipts_that_wait_become_one_and_outlive_an_absence() {
     tokio::time::sleep(30 * SECOND).await;
     assert_eq!(receipts(&house, &there.news()), [(ids[4].clone(), None)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn receipts_that_come_while_others_are_on_their_way_are_told() {
+    let house = House::with(&["there"]).await;
+    let ids = house.say_all(1..=3).await;
+    settle().await;
+    let there = house.receiver("there");
+    there.set(Mode::After(10 * SECOND));
+    there.tried();
+    reads(&house, "m.read", &ids[0], None).await;
+    settle().await;
+    reads(&house, "m.read", &ids[1], None).await;
+    settle().await;
+    reads(&house, "m.read", &ids[2], None).await;
+    tokio::time::sleep(40 * SECOND).await;
+    let told = receipts(&house, &there.news());
+    assert_eq!(told, [(ids[0].clone(), None), (ids[2].clone(), None)]);
+    assert_eq!((there.tried(), house.numbers().active), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_removed_learns_no_more_who_reads_and_types() {
+    for what in ["kick", "nothing"] {
+        let house = House::with(&["there"]).await;
+        let there = house.receiver("there");
+        there.set(Mode::After(10 * SECOND));
+        let id = house.say("hello").await;
+        settle().await;
+        reads(&house, "m.read", &id, None).await;
+        types(&house, true).await;
+        settle().await;
+        assert_eq!(there.tried(), 1, "news wait");
+        if what == "kick" {
+            house.change("kick", "@user:there").await;
+        }
+        tokio::time::sleep(30 * SECOND).await;
+        assert_eq!(there.news().len(), if what == "kick" { 0 } else { 2 });
+    }
+}

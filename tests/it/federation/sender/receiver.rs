@@ -42,6 +42,14 @@ pub enum Mode {
     Garbage,
     /// Refuses, by 400, what holds an event with this text.
     Refuse(&'static str),
+    /// Answers this status and text.
+    Raw(u16, String),
+    /// Something before it refuses what is longer than so many bytes.
+    AtMost(usize),
+    /// Is asked too much: wait so many ms.
+    Busy(u64),
+    /// The way to it panics, a thousand times.
+    Panic,
 }
 
 /// A transaction.
@@ -49,6 +57,8 @@ pub enum Mode {
 pub struct Transaction {
     pub id: String,
     pub body: Value,
+    /// The most bytes of an answer that are read.
+    pub most_bytes: usize,
 }
 
 impl Transaction {
@@ -64,6 +74,7 @@ pub struct Receiver(Arc<Mutex<Inner>>);
 struct Inner {
     mode: Mode,
     tried: usize,
+    attempts: Vec<Transaction>,
     taken: Vec<Transaction>,
 }
 
@@ -76,6 +87,11 @@ impl Receiver {
     /// How many transactions were sent to it since the last call.
     pub fn tried(&self) -> usize {
         std::mem::take(&mut self.0.lock().unwrap().tried)
+    }
+
+    /// What was sent to it, taken or not.
+    pub fn attempts(&self) -> Vec<Transaction> {
+        self.0.lock().unwrap().attempts.clone()
     }
 
     /// What it has taken.
@@ -102,26 +118,43 @@ impl Receiver {
     async fn answer(&self, request: Outbound) -> Result<Reply, TransportError> {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let id = request.target.rsplit('/').next().unwrap().to_owned();
-        let mode = {
+        let transaction = Transaction { id, body, most_bytes: request.most_bytes };
+        let (mode, tried) = {
             let mut inner = self.0.lock().unwrap();
             inner.tried += 1;
-            inner.mode.clone()
+            inner.attempts.push(transaction.clone());
+            (inner.mode.clone(), inner.attempts.len())
         };
         match mode {
             Mode::Never => std::future::pending().await,
+            Mode::Raw(status, text) => {
+                let mut answer = reply(status, &json!({})).unwrap();
+                answer.body = text.into();
+                return Ok(answer);
+            }
+            Mode::AtMost(most) if request.body.len() > most => {
+                let mut answer = reply(413, &json!({})).unwrap();
+                answer.body = "<html>Request Entity Too Large</html>".into();
+                return Ok(answer);
+            }
+            Mode::Busy(wait) => {
+                let refusal = json!({"errcode": "M_LIMIT_EXCEEDED", "error": "later", "retry_after_ms": wait});
+                return reply(429, &refusal);
+            }
+            Mode::Panic if tried < 1_000 => panic!("on purpose"),
             Mode::Status(status) => return reply(status, &json!({"errcode": "M_UNKNOWN", "error": "no"})),
             Mode::Garbage => {
                 let mut answer = reply(200, &json!({})).unwrap();
                 answer.body = "<html>".into();
                 return Ok(answer);
             }
-            Mode::Refuse(text) if body.to_string().contains(text) => {
+            Mode::Refuse(text) if transaction.body.to_string().contains(text) => {
                 return reply(400, &json!({"errcode": "M_BAD_JSON", "error": "no"}));
             }
             Mode::After(pause) => tokio::time::sleep(pause).await,
-            Mode::Take | Mode::Refuse(_) => {}
+            Mode::Take | Mode::Refuse(_) | Mode::AtMost(_) | Mode::Panic => {}
         }
-        self.0.lock().unwrap().taken.push(Transaction { id, body });
+        self.0.lock().unwrap().taken.push(transaction);
         reply(200, &json!({"pdus": {}}))
     }
 }
@@ -162,9 +195,25 @@ impl House {
         house
     }
 
+    /// From now on this is about another room, in which `@user:NAME` of these are.
+    pub async fn another_room(&mut self, names: &[&str]) {
+        self.room_id = create_room(&self.server, &self.alice).await;
+        let graph = &self.server.app().graph;
+        self.room = graph.room_no(&RoomId::parse(&self.room_id).unwrap()).await.unwrap().unwrap();
+        for name in names {
+            self.join(name).await;
+        }
+        super::settle().await;
+    }
+
     /// Lets a server take what it is sent.
     pub fn open(&mut self, name: &str) -> Receiver {
-        let receiver = Receiver(Arc::new(Mutex::new(Inner { mode: Mode::Take, tried: 0, taken: Vec::new() })));
+        let receiver = Receiver(Arc::new(Mutex::new(Inner {
+            mode: Mode::Take,
+            tried: 0,
+            attempts: Vec::new(),
+            taken: Vec::new(),
+        })));
         let answering = receiver.clone();
         self.network.answer(name, move |request| {
             let answering = answering.clone();
