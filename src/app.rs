@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use ruma::OwnedServerName;
 
 use crate::{
+    appservice::Appservices,
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
@@ -40,6 +41,8 @@ pub struct Handles {
     pub store: Store,
     /// Local accounts.
     pub users: Users,
+    /// Bridges and bots.
+    pub appservices: Appservices,
     /// The write side of rooms.
     pub graph: Graph,
     /// Views of rooms.

@@ -12,6 +12,7 @@
 //! - [`ephemeral`]: typing and presence, in memory only
 //! - [`push`]: push rules
 //! - [`federation`]: this server among others: keys, finding servers, requests to them
+//! - [`appservice`]: application services: who is registered, and what is theirs
 //! - [`sync`]: tokens, subscribers, `/sync`
 //! - [`config`]: the configuration; [`app`]: the handles of a running server
 //! - [`flows`]: verbs that cross several of the above, one a file
@@ -22,6 +23,7 @@
 
 pub mod api;
 pub mod app;
+pub mod appservice;
 pub mod base;
 pub mod catalogue;
 pub mod cli;

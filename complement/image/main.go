@@ -1,7 +1,8 @@
 // The entry point of the Complement image: makes the certificate of this start, then becomes Myelin.
 //
-// Complement names the server in SERVER_NAME and puts a certificate authority into /complement/ca. Containers of one image
-// are started under several names, so a certificate can't be part of the image.
+// Complement names the server in SERVER_NAME, and puts a certificate authority into /complement/ca and registrations of
+// application services into /complement/appservice. Containers of one image are started under several names, so a
+// certificate can't be part of the image.
 package main
 
 import (
@@ -17,15 +18,17 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
 
 const (
-	authorityFolder = "/complement/ca"
-	tlsFolder       = "/tls" // what /myelin.toml names
-	server          = "/bin/myelin"
-	configuration   = "/myelin.toml"
+	authorityFolder   = "/complement/ca"
+	registrationFiles = "/complement/appservice/*.yaml"
+	tlsFolder         = "/tls" // what /myelin.toml names
+	server            = "/bin/myelin"
+	configuration     = "/myelin.toml"
 )
 
 func main() {
@@ -38,6 +41,10 @@ func main() {
 		log.Fatalf("the certificate of %s: %v", name, err)
 	}
 	environment := append(os.Environ(), "MYELIN_SERVER_NAME="+name)
+	// The pattern is well-formed, and nothing else can fail.
+	if registrations, _ := filepath.Glob(registrationFiles); len(registrations) > 0 {
+		environment = append(environment, "MYELIN_APPSERVICES_REGISTRATIONS="+strings.Join(registrations, ","))
+	}
 	// In place of this process, so that signals reach the server itself.
 	err := syscall.Exec(server, []string{server, "serve", "--config", configuration}, environment)
 	log.Fatalf("%s: %v", server, err)

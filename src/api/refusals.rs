@@ -361,6 +361,7 @@ impl From<RoomError> for Refusal {
             RoomError::NotForGuests => Self::guest_forbidden(),
             RoomError::InviteBlocked => forbidden("M_INVITE_BLOCKED", &error),
             RoomError::NoThirdPartyInvites => forbidden("M_THREEPID_DENIED", &error),
+            RoomError::AliasReserved => bad_request("M_EXCLUSIVE", &error),
             RoomError::AliasTaken => Self::custom(StatusCode::CONFLICT, "M_UNKNOWN", error.to_string()),
             RoomError::DuplicateAnnotation => bad_request("M_DUPLICATE_ANNOTATION", &error),
             RoomError::BadAlias(_) => bad_request("M_BAD_ALIAS", &error),

@@ -4,6 +4,7 @@
 //! what was typed to what the program needs. The example file, the environment variables, the checks and the errors are
 //! all made from these descriptions. What the user typed is `typed::Typed`; what the program needs is [`Config`].
 
+mod appservices;
 mod database;
 mod example;
 mod federation;
@@ -50,6 +51,7 @@ pub use self::{
     well_known::WellKnown,
 };
 use self::{setting::Section, typed::Typed};
+use crate::appservice::Registry;
 
 /// All that can be configured, checked.
 #[derive(Clone, Debug)]
@@ -70,6 +72,8 @@ pub struct Config {
     pub database: Database,
     /// Who may get an account.
     pub registration: Registration,
+    /// Bridges and bots.
+    pub appservices: Registry,
     /// How passwords are kept.
     pub passwords: Passwords,
     /// Logins and devices.
@@ -94,6 +98,7 @@ static SECTIONS: &[&Section] = &[
     &federation::SECTION,
     &database::SECTION,
     &registration::SECTION,
+    &appservices::SECTION,
     &passwords::SECTION,
     &sessions::SECTION,
     &limits::SECTION,
@@ -123,8 +128,10 @@ impl Config {
     }
 
     fn build(typed: &Typed) -> Result<Self, Problem> {
+        let server = Server::read(&typed.section(&server::SECTION))?;
         let config = Self {
-            server: Server::read(&typed.section(&server::SECTION))?,
+            appservices: appservices::read(&typed.section(&appservices::SECTION), &server.name)?,
+            server,
             well_known: WellKnown::read(&typed.section(&well_known::SECTION))?,
             support: Support::read(&typed.section(&support::SECTION))?,
             listeners: Listeners::read(&typed.section(&listeners::SECTION))?,

@@ -5,6 +5,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, UserId, 
 use super::{new_state::NewState, policy, room_error::RoomError, send::Sender};
 use crate::{
     app::App,
+    appservice::Registration,
     event::json,
     federation::ClientError,
     graph::{Head, Membership, Reader, RoomNo},
@@ -52,6 +53,7 @@ pub async fn set_alias(
     if alias.server_name() != app.server_name {
         return Err(RoomError::InvalidParam("this alias is not of this server".to_owned()));
     }
+    check_reserved(app, &alias, sender.appservice.as_deref())?;
     let (user_id, reader) = (sender.user_id.clone(), app.rooms.reader().clone());
     let set = move |view: &View<'_>, batch: &mut Batch| {
         let room = reader.room_no(view, &room_id)?.ok_or(RoomError::UnknownRoom)?;
@@ -67,14 +69,21 @@ pub async fn set_alias(
     app.users.change(set).await
 }
 
-/// Takes a name away: who gave it, who may say which names the room has, and administrators may. The room's
+/// Application services name rooms within their namespaces, and nobody else where these are exclusive.
+pub(super) fn check_reserved(app: &App, alias: &RoomAliasId, by: Option<&Registration>) -> Result<(), RoomError> {
+    let is_outside = by.is_some_and(|appservice| !appservice.has_alias(alias));
+    if is_outside || app.appservices.keep_alias(alias, by) { Err(RoomError::AliasReserved) } else { Ok(()) }
+}
+
+/// Takes a name away: who gave it, the application service whose it is, who may say which names the room has, and administrators may. The room's
 /// `m.room.canonical_alias` names it no more either, if the sender may say so.
 pub async fn delete_alias(app: &App, sender: &Sender, alias: OwnedRoomAliasId) -> Result<(), RoomError> {
     let (user_id, gone) = (sender.user_id.clone(), alias.clone());
     let (sender, reader) = (sender.clone(), app.rooms.reader().clone());
     let delete = move |view: &View<'_>, batch: &mut Batch| {
         let found = aliases::get(view, &alias)?.ok_or(RoomError::UnknownAlias)?;
-        let is_own = found.creator.as_ref() == Some(&sender.user_id);
+        let is_own = found.creator.as_ref() == Some(&sender.user_id)
+            || sender.appservice.as_ref().is_some_and(|appservice| appservice.has_alias(&alias));
         if !is_own && !may_name(&reader, view, found.room, &sender)? {
             return Err(RoomError::Forbidden("this alias is not yours to remove".to_owned()));
         }

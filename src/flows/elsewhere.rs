@@ -17,14 +17,22 @@ const MOST_SERVERS: usize = 20;
 /// After this no further server is asked.
 const LONGEST: Duration = Duration::from_mins(3);
 
-/// The servers to be asked, in the order in which they are asked: each once, none with which this server does not talk.
-pub(super) fn candidates(app: &App, room_id: &RoomId, known: Vec<OwnedServerName>) -> Vec<OwnedServerName> {
+/// The servers to be asked, in the order in which they are asked: each once, none with which this server does not talk. Those
+/// of `remembered` only where there is no other: a client that names servers means these.
+pub(super) fn candidates(
+    app: &App,
+    room_id: &RoomId,
+    known: Vec<OwnedServerName>,
+    remembered: Vec<OwnedServerName>,
+) -> Vec<OwnedServerName> {
+    let is_other = |server: &OwnedServerName| app.federation.servers().allow(server);
+    let known = if known.iter().any(is_other) { known } else { known.into_iter().chain(remembered).collect() };
     let mut once = HashSet::new();
     // Up to version 11 the id names the server on which the room was created. That is no route (appendices, "Room IDs"), but
     // where no other is known, a guess is better than none.
     let guess = room_id.server_name().filter(|_| known.is_empty()).map(ToOwned::to_owned);
     let all = known.into_iter().chain(guess);
-    let all = all.filter(|server| app.federation.servers().allow(server) && once.insert(server.clone()));
+    let all = all.filter(|server| is_other(server) && once.insert(server.clone()));
     all.take(MOST_SERVERS).collect()
 }
 

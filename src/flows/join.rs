@@ -52,8 +52,17 @@ enum Place {
     Joined,
     /// Here: this server is in it.
     Here(RoomNo),
-    /// Through others, of which this server knows these.
-    Elsewhere(Vec<OwnedServerName>),
+    /// Through others.
+    Elsewhere(Others),
+}
+
+/// Servers that may be in a room, the best first.
+#[derive(Default)]
+struct Others {
+    /// Of whoever invites, and those that are in it as this one is.
+    known: Vec<OwnedServerName>,
+    /// Those that were in it when this one was.
+    remembered: Vec<OwnedServerName>,
 }
 
 /// Joins a room. Who is in it already stays as they are.
@@ -63,7 +72,7 @@ pub async fn join(app: &App, joining: Joining, wanted: Wanted) -> Result<OwnedRo
     let content = member_content(Membership::Join, &profile, wanted.reason.clone());
     match place {
         Place::Joined => return Ok(room_id),
-        Place::Here(room) => join_with(app, room, joining, content).await.map(drop)?,
+        Place::Here(room) => join_with(app, room, joining, NewState::of_member(&user_id, content)).await.map(drop)?,
         Place::Elsewhere(_) => {
             // A task of its own: who goes away in the middle is in the room here if they are there.
             let through_others = |app| async move {
@@ -96,21 +105,22 @@ async fn look_up(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(Place
 }
 
 fn place(reader: &Reader, view: &View<'_>, user_id: &UserId, room_id: &RoomId) -> Result<Place, RoomError> {
-    let Some(room) = reader.room_no(view, room_id)? else { return Ok(Place::Elsewhere(Vec::new())) };
+    let Some(room) = reader.room_no(view, room_id)? else { return Ok(Place::Elsewhere(Others::default())) };
     // Who invites is in the room, most likely.
     let invite = reader.user_room(view, user_id, room)?.and_then(|row| Outside::of(&row));
     let mut known = invite.map(|invite| invite.via).unwrap_or_default();
-    let Some(head) = reader.head(view, room)? else { return Ok(Place::Elsewhere(known)) };
-    let mut servers = || -> Result<Vec<OwnedServerName>, RoomError> {
+    let Some(head) = reader.head(view, room)? else {
+        return Ok(Place::Elsewhere(Others { known, remembered: Vec::new() }));
+    };
+    let servers = || -> Result<Vec<OwnedServerName>, RoomError> {
         let mut servers: Vec<_> =
             reader.servers(view, room)?.into_iter().filter(|(_, row)| row.joined_users > 0).collect();
         // Where many users are, the room is most likely known whole.
         servers.sort_by_key(|(_, row)| std::cmp::Reverse(row.joined_users));
-        known.extend(servers.into_iter().filter_map(|(server, _)| server.try_into().ok()));
-        Ok(std::mem::take(&mut known))
+        Ok(servers.into_iter().filter_map(|(server, _)| server.try_into().ok()).collect())
     };
     if head.is_left {
-        return Ok(Place::Elsewhere(servers()?));
+        return Ok(Place::Elsewhere(Others { known, remembered: servers()? }));
     }
     let member = reader.member(view, room, user_id)?.map(|member| member.membership);
     if member == Some(Membership::Join) {
@@ -118,7 +128,10 @@ fn place(reader: &Reader, view: &View<'_>, user_id: &UserId, room_id: &RoomId) -
     }
     // Others may know what this server does not, or have members who may let the user in.
     match restricted::admission(reader, view, (room, &head), user_id, user_id.server_name())? {
-        Admission::Unknown | Admission::NoAuthoriser => Ok(Place::Elsewhere(servers()?)),
+        Admission::Unknown | Admission::NoAuthoriser => {
+            known.extend(servers()?);
+            Ok(Place::Elsewhere(Others { known, remembered: Vec::new() }))
+        }
         Admission::NotNeeded | Admission::By(_) | Admission::Refused => Ok(Place::Here(room)),
     }
 }
@@ -134,16 +147,19 @@ async fn join_elsewhere(
     let join = Join { room_id: room_id.clone(), user_id: user_id.clone(), content: content.clone() };
     for _ in 0..TRIES {
         // This user or another one may have brought the room meanwhile.
-        let known = match look_up(app, &user_id, &room_id).await?.0 {
+        let Others { known, remembered } = match look_up(app, &user_id, &room_id).await?.0 {
             Place::Joined => return Ok(()),
-            Place::Here(room) => return join_with(app, room, joining, content).await.map(drop),
-            Place::Elsewhere(known) => known,
+            Place::Here(room) => {
+                return join_with(app, room, joining, NewState::of_member(&user_id, content)).await.map(drop);
+            }
+            Place::Elsewhere(others) => others,
         };
         if joining.is_guest {
             // Whether it lets guests in is not known before it is here.
             return Err(RoomError::NotForGuests);
         }
-        let servers = elsewhere::candidates(app, &room_id, wanted.via.iter().cloned().chain(known).collect());
+        let named = wanted.via.iter().cloned().chain(known).collect();
+        let servers = elsewhere::candidates(app, &room_id, named, remembered);
         let one = |server: OwnedServerName| {
             let (handshakes, join) = (app.handshakes.clone(), join.clone());
             async move { handshakes.join(&server, &join).await }
@@ -155,20 +171,19 @@ async fn join_elsewhere(
     Err(RoomError::Unreachable("others come and go in this room; try again".to_owned()))
 }
 
-/// Joins (or, when joined, changes the own member event) with this content.
+/// Joins (or, when joined, changes the own member event) by this state.
 pub(super) async fn join_with(
     app: &App,
     room: RoomNo,
     joining: Joining,
-    mut content: CanonicalJsonObject,
+    mut state: NewState,
 ) -> Result<OwnedEventId, RoomError> {
     let (user_id, is_guest) = (joining.user_id.clone(), joining.is_guest);
     let authorise = move |reader: &Reader, view: &View<'_>| authorise(reader, view, room, &joining);
-    content.remove(AUTHORISED_VIA);
+    state.content.remove(AUTHORISED_VIA);
     if let Some(authoriser) = app.rooms.read(authorise).await? {
-        content.insert(AUTHORISED_VIA.to_owned(), CanonicalJsonValue::String(authoriser.to_string()));
+        state.content.insert(AUTHORISED_VIA.to_owned(), CanonicalJsonValue::String(authoriser.to_string()));
     }
-    let state = NewState::of_member(&user_id, content);
     if is_guest {
         new_state::put_guest(app, &user_id, room, state).await
     } else {

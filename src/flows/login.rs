@@ -110,6 +110,16 @@ pub async fn with_token(users: &Users, token: String, choice: DeviceChoice) -> R
     users.change(login).await
 }
 
+/// Logs in as a user of an application service, which asks for it.
+pub async fn by_appservice(users: &Users, user_id: OwnedUserId, choice: DeviceChoice) -> Result<LoggedIn, LoginError> {
+    choice.check()?;
+    let maker = users.clone();
+    let login = move |view: &View<'_>, batch: &mut Batch| {
+        admit(&maker, view, batch, &user_id, accounts::get(view, &user_id)?.as_ref(), &choice)
+    };
+    users.change(login).await
+}
+
 /// Makes a one-time login token for a user who has proved just now who they are.
 pub async fn new_login_token(users: &Users, user_id: &UserId, passed: Passed) -> Result<Secret, LoginError> {
     let (maker, user_id, passed) = (users.clone(), user_id.to_owned(), Arc::new(passed));

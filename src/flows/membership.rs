@@ -113,10 +113,9 @@ async fn knock(
     change: &Change,
     (content, known, room_version): (CanonicalJsonObject, Vec<OwnedServerName>, Option<RoomVersionId>),
 ) -> Result<(), RoomError> {
-    let servers = change.via.iter().cloned().chain(known).collect();
     let (room_id, user_id) = (change.room_id.clone(), user_id.to_owned());
-    let change = joining::outside::Change { room_id, user_id, content, room_version };
-    outside::knock(app, change, servers).await
+    let asked = joining::outside::Change { room_id, user_id, content, room_version };
+    outside::knock(app, asked, (change.via.clone(), known)).await
 }
 
 /// What must hold beside the auth rules, which the graph asks: in which room, and what the event says of the target.
@@ -169,7 +168,7 @@ pub(super) async fn set_by_state(
     match membership {
         Membership::Join if target == *user_id => {
             let joining = Joining { user_id: target, is_guest: sender.is_guest };
-            join::join_with(app, room, joining, state.content).await
+            join::join_with(app, room, joining, state).await
         }
         Membership::Invite => {
             let (inviter, invitee) = (user_id.clone(), target);

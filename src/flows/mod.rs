@@ -1,6 +1,7 @@
 //! Verbs that cross several of the modules below, one a file. Each is one commit, or says why not.
 
 pub mod account;
+pub mod appservice;
 mod carry_over;
 pub mod create_room;
 pub mod delete_device;

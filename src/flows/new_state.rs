@@ -8,6 +8,7 @@ use ruma::{
 use super::{guest_access, policy, room_error::RoomError};
 use crate::{
     app::App,
+    base::clock::UnixMillis,
     graph::{Membership, Proposal, RoomNo},
     rooms::guest_access::note_due,
     users::profile::MemberProfile,
@@ -22,28 +23,37 @@ pub struct NewState {
     pub state_key: String,
     /// Its content.
     pub content: CanonicalJsonObject,
+    /// When it shall be said to have been set, in ms since the Unix epoch; now if absent.
+    pub timestamp: Option<UnixMillis>,
 }
 
 impl NewState {
+    /// State that is set now.
+    pub fn new(kind: String, state_key: String, content: CanonicalJsonObject) -> Self {
+        Self { kind, state_key, content, timestamp: None }
+    }
+
     /// State of a type of which there is one in a room: its key is empty.
     pub fn of_room(kind: &str, content: CanonicalJsonObject) -> Self {
-        Self { kind: kind.to_owned(), state_key: String::new(), content }
+        Self::new(kind.to_owned(), String::new(), content)
     }
 
     /// A user's membership, with content that is given.
     pub fn of_member(user_id: &UserId, content: CanonicalJsonObject) -> Self {
-        Self { kind: "m.room.member".to_owned(), state_key: user_id.to_string(), content }
+        Self::new("m.room.member".to_owned(), user_id.to_string(), content)
     }
 
     /// What an event that is not sent yet sets.
     pub fn of_proposal(proposal: &Proposal) -> Self {
         let (kind, content) = (proposal.kind.clone(), proposal.content.clone());
-        Self { kind, state_key: proposal.state_key.clone().unwrap_or_default(), content }
+        let state_key = proposal.state_key.clone().unwrap_or_default();
+        Self { timestamp: proposal.origin_server_ts, ..Self::new(kind, state_key, content) }
     }
 
     /// It as an event of this user's.
     pub fn proposed_by(self, user_id: &UserId) -> Proposal {
-        Proposal::state(user_id.to_owned(), self.kind, self.state_key, self.content)
+        let origin_server_ts = self.timestamp;
+        Proposal { origin_server_ts, ..Proposal::state(user_id.to_owned(), self.kind, self.state_key, self.content) }
     }
 }
 

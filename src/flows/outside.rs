@@ -49,7 +49,7 @@ pub(super) async fn leave(
     let room_id = outside.room_id.clone();
     let inviter = outside.pdu().map(|pdu| pdu.sender().server_name().to_owned());
     let known = inviter.into_iter().chain(outside.via.iter().cloned()).collect();
-    let mut servers = elsewhere::candidates(app, &room_id, known);
+    let mut servers = elsewhere::candidates(app, &room_id, known, Vec::new());
     servers.truncate(MOST_TOLD);
     let room_version = Some(outside.room_version.clone());
     let change = Change { room_id, user_id, content, room_version };
@@ -72,9 +72,14 @@ pub(super) async fn leave(
     .await
 }
 
-/// Knocks through one of these servers.
-pub(super) async fn knock(app: &App, change: Change, known: Vec<OwnedServerName>) -> Result<(), RoomError> {
-    let servers = elsewhere::candidates(app, &change.room_id, known);
+/// Knocks through one of the servers that the user names; of those that were in the room when this server was, where none is
+/// named.
+pub(super) async fn knock(
+    app: &App,
+    change: Change,
+    (named, remembered): (Vec<OwnedServerName>, Vec<OwnedServerName>),
+) -> Result<(), RoomError> {
+    let servers = elsewhere::candidates(app, &change.room_id, named, remembered);
     elsewhere::in_a_task(app, "knock through others", move |app| async move {
         let one = |server: OwnedServerName| {
             let (handshakes, change) = (app.handshakes.clone(), change.clone());

@@ -43,6 +43,9 @@ pub enum RoomError {
     /// The alias names a room already.
     #[error("this alias is taken")]
     AliasTaken,
+    /// The alias is for an application service, or is not for this one.
+    #[error("this alias is reserved")]
+    AliasReserved,
     /// The user reacted to the event like this already.
     #[error("you have reacted like this already")]
     DuplicateAnnotation,

@@ -3,6 +3,8 @@
 //! A request with a transaction id is done once: the answer is written in the commit of the event, and given again to
 //! whoever repeats the request, also at the same time, after a restart, or from another process.
 
+use std::sync::Arc;
+
 use ruma::{
     EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, canonical_json::CanonicalJsonObject,
 };
@@ -10,6 +12,7 @@ use ruma::{
 use super::{guest_access, policy, room_error::RoomError};
 use crate::{
     app::App,
+    appservice::Registration,
     base::clock::UnixMillis,
     event::power::Action,
     graph::{Direction, Event, Head, LocalEcho, Membership, Proposal, Reader, RoomNo, SendError},
@@ -43,6 +46,8 @@ pub struct Sender {
     pub is_guest: bool,
     /// A suspended user: may redact what is their own, and no more.
     pub is_suspended: bool,
+    /// The application service that is this user.
+    pub appservice: Option<Arc<Registration>>,
 }
 
 /// What is sent.
@@ -54,24 +59,26 @@ pub struct Message {
     pub content: CanonicalJsonObject,
     /// The event to redact, if it is a redaction.
     pub redacts: Option<OwnedEventId>,
+    /// When it shall be said to have been sent, in ms since the Unix epoch; now if absent.
+    pub timestamp: Option<UnixMillis>,
 }
 
 impl Message {
     /// A message as `/send` carries it: a redaction says in its content what it redacts, in every room version.
     pub fn new(kind: String, mut content: CanonicalJsonObject) -> Result<Self, RoomError> {
         if kind != REDACTION {
-            return Ok(Self { kind, content, redacts: None });
+            return Ok(Self { kind, content, redacts: None, timestamp: None });
         }
         let redacts = content.remove("redacts");
         let redacts = redacts.as_ref().and_then(|redacts| redacts.as_str());
         let target = redacts.and_then(|redacts| EventId::parse(redacts).ok());
         let target = target.ok_or_else(|| RoomError::BadContent("`redacts` must be the id of an event".to_owned()))?;
-        Ok(Self { kind, content, redacts: Some(target) })
+        Ok(Self { kind, content, redacts: Some(target), timestamp: None })
     }
 
     /// A redaction.
     pub fn redaction(target: OwnedEventId, content: CanonicalJsonObject) -> Self {
-        Self { kind: REDACTION.to_owned(), content, redacts: Some(target) }
+        Self { kind: REDACTION.to_owned(), content, redacts: Some(target), timestamp: None }
     }
 }
 
@@ -149,10 +156,11 @@ pub async fn send(
 }
 
 fn proposal(sender: &UserId, message: Message) -> Proposal {
-    match message.redacts {
+    let proposal = match message.redacts {
         Some(target) => Proposal::redaction(sender.to_owned(), target, message.content),
         None => Proposal::message(sender.to_owned(), message.kind, message.content),
-    }
+    };
+    Proposal { origin_server_ts: message.timestamp, ..proposal }
 }
 
 /// What must hold before the graph is asked: the request is new, the sender in the room, the message one that this server

@@ -1,7 +1,7 @@
 //! Who asks: made out before a handler runs. Which kind of caller a handler gets follows from the authentication scheme of
 //! its endpoint, as a type; a handler cannot forget to ask.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use ::http::header;
 use ruma::{
@@ -12,9 +12,10 @@ use ruma::{
     },
 };
 
-use super::{Parts, RateClass, error::Refusal, guests};
+use super::{Parts, RateClass, appservice, error::Refusal, guests};
 use crate::{
     app::App,
+    appservice::Registration,
     base::clock::UnixMillis,
     federation::{self, Origin, Signed},
     users::{AuthError, Standing, TokenHash},
@@ -31,8 +32,8 @@ pub struct Caller {
     pub device_created_at: UnixMillis,
     /// What kind of user.
     pub kind: CallerKind,
-    /// The token, as the store knows it.
-    pub token: TokenHash,
+    /// The token, as the store knows it; that of an application service is not there.
+    pub token: Option<TokenHash>,
     /// An administrator of this server.
     pub is_admin: bool,
     /// Whether the account may do all that its user may.
@@ -40,15 +41,31 @@ pub struct Caller {
 }
 
 /// What kind of user asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerKind {
     /// One with an account.
     User,
     /// A guest.
     Guest,
+    /// One that an application service is.
+    Appservice(Arc<Registration>),
 }
 
 impl Caller {
+    /// The application service that asks as this user.
+    pub fn appservice(&self) -> Option<&Arc<Registration>> {
+        match &self.kind {
+            CallerKind::Appservice(appservice) => Some(appservice),
+            CallerKind::User | CallerKind::Guest => None,
+        }
+    }
+
+    /// Whether they may ask as often as they like: an application service as its sender, and as any of its users if its
+    /// registration says so.
+    pub(super) fn is_unlimited(&self) -> bool {
+        self.appservice().is_some_and(|one| !one.rate_limited || self.user_id == one.sender)
+    }
+
     /// Whether this kind of user, and an account in this standing, may ask for this at all. Guests may only what is listed
     /// for them; a locked account may only end its sessions; a suspended one takes no part, but may leave.
     pub(super) fn may(&self, class: RateClass, (parts, pattern): (&Parts, &str)) -> Result<(), Refusal> {
@@ -170,6 +187,9 @@ impl Scheme for ServerSignatures {
 
 async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
     let Some(token) = access_token(parts)? else { return Ok(None) };
+    if let Some(registration) = app.appservices.by_token(&token) {
+        return appservice::identify(app, parts, registration).await.map(Some);
+    }
     let session = app.users.authenticate(&token).await.map_err(|error| match error {
         AuthError::UnknownToken { soft_logout } => Refusal::unknown_token(soft_logout),
         AuthError::Read(error) => Refusal::internal(&error),
@@ -182,14 +202,14 @@ async fn identify(app: &App, parts: &Parts) -> Result<Option<Caller>, Refusal> {
         device_id: Some(session.device_id.clone()),
         device_created_at: session.device_created_at,
         kind: if session.is_guest { CallerKind::Guest } else { CallerKind::User },
-        token: session.token,
+        token: Some(session.token),
         is_admin: session.is_admin,
         standing: session.standing,
     }))
 }
 
 /// The token of the `Authorization` header, or of the query, where older clients put it. An empty one is none.
-fn access_token(parts: &Parts) -> Result<Option<String>, Refusal> {
+pub(super) fn access_token(parts: &Parts) -> Result<Option<String>, Refusal> {
     let token = match parts.headers.get(header::AUTHORIZATION) {
         Some(value) => {
             let value = value.to_str().map_err(|_| Refusal::missing_token())?;

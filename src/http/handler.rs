@@ -10,7 +10,7 @@ use ruma::{
 };
 
 use super::{
-    Parts, RateClass,
+    Parts, RateClass, appservice,
     caller::{Caller, Scheme},
     error::Refusal,
     extract::RawRequest,
@@ -33,7 +33,7 @@ pub struct Call {
 pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S::Who, Refusal> {
     let by_address = matches!(class, RateClass::Login | RateClass::Register);
     if by_address {
-        charge(call, class, None)?;
+        charge_address(call, class)?;
     }
     let who = match S::identify(&call.app, &call.parts).await {
         Ok(who) => who,
@@ -43,7 +43,7 @@ pub(super) async fn admit<S: Scheme>(call: &Call, class: RateClass) -> Result<S:
     if let Some(caller) = S::caller(&who) {
         caller.may(class, (&call.parts, &call.pattern))?;
     }
-    if !by_address {
+    if !by_address && !S::caller(&who).is_some_and(Caller::is_unlimited) {
         charge(call, cost(call, class), S::budget(&who))?;
     }
     Ok(who)
@@ -74,6 +74,11 @@ impl Reading {
         }
         answer
     }
+}
+
+/// Whoever has the token of an application service may come from anywhere, as often as they like.
+fn charge_address(call: &Call, class: RateClass) -> Result<(), Refusal> {
+    if appservice::asks(&call.app, &call.parts) { Ok(()) } else { charge(call, class, None) }
 }
 
 fn charge(call: &Call, class: RateClass, budget: Option<&str>) -> Result<(), Refusal> {
@@ -160,7 +165,7 @@ where
     Out: IntoOutgoing,
 {
     async fn run(self, call: Call, class: RateClass) -> Result<Outgoing, Refusal> {
-        charge(&call, class, None)?;
+        charge_address(&call, class)?;
         self(call.app, RawRequest { parts: call.parts, args: call.args }).await?.into_outgoing()
     }
 }

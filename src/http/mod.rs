@@ -6,6 +6,7 @@
 //! response ([`reply`]).
 
 pub mod actix;
+mod appservice;
 mod body;
 pub mod caller;
 pub mod connections;
@@ -25,13 +26,14 @@ use ::http::{HeaderMap, Method};
 use bytes::Bytes;
 
 pub use self::{
+    appservice::appservice,
     body::json_object,
     caller::{Caller, CallerKind},
     dispatch::Site,
     error::Refusal,
     extract::RawRequest,
     limit::{Budget, RateClass, RateLimits},
-    reply::{Json, Outgoing},
+    reply::{IntoOutgoing, Json, Outgoing},
     route::Routes,
 };
 

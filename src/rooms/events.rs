@@ -82,17 +82,16 @@ pub fn write(
         let replaced = replaced.get(index).and_then(Option::as_ref);
         let prev = match replaced {
             // One's own invite one has seen, also if all that is here of it is that it was in the state.
-            Some(replaced) if replaced.is_state("m.room.member", recipient.user_id.as_str()) => {
-                Some(replaced.content())
-            }
-            Some(replaced) if eyes.look_at(reader, view, replaced)?.is_some() => Some(replaced.content()),
+            Some(replaced) if replaced.is_state("m.room.member", recipient.user_id.as_str()) => Some(replaced),
+            Some(replaced) if eyes.look_at(reader, view, replaced)?.is_some() => Some(replaced),
             _ => None,
         };
         let unsigned = Unsigned {
             age: Some(format::age(event, recipient.now)),
             transaction_id: transaction_id(event, recipient),
             membership: Some(*membership),
-            prev_content: prev,
+            prev_content: prev.map(|prev| prev.content()),
+            prev_sender: prev.map(|prev| &*prev.sender),
             replaces_state: replaced.map(|replaced| &*replaced.event_id),
             redacted_because: redactions.get(&event.seq).map(Vec::as_slice),
             relations: bundles.get(index).and_then(Option::as_deref),

@@ -1,6 +1,6 @@
 //! An event as one client gets it: the bytes that everybody gets, and behind them what this recipient gets.
 
-use ruma::{EventId, RoomId};
+use ruma::{EventId, RoomId, UserId};
 
 use crate::{
     base::{clock::UnixMillis, json_writer::Object},
@@ -18,6 +18,8 @@ pub struct Unsigned<'a> {
     pub membership: Option<Membership>,
     /// The content that this state event replaced, as JSON.
     pub prev_content: Option<&'a [u8]>,
+    /// Who sent that. Not in the specification, but clients know by it who made a direct chat that the user has joined.
+    pub prev_sender: Option<&'a UserId>,
     /// The state event that it replaced.
     pub replaces_state: Option<&'a EventId>,
     /// The redaction that took the content away, as a client event.
@@ -28,11 +30,21 @@ pub struct Unsigned<'a> {
 
 impl Unsigned<'_> {
     fn is_empty(&self) -> bool {
-        let Self { age, transaction_id, membership, prev_content, replaces_state, redacted_because, relations } = self;
+        let Self {
+            age,
+            transaction_id,
+            membership,
+            prev_content,
+            prev_sender,
+            replaces_state,
+            redacted_because,
+            relations,
+        } = self;
         age.is_none()
             && transaction_id.is_none()
             && membership.is_none()
             && prev_content.is_none()
+            && prev_sender.is_none()
             && replaces_state.is_none()
             && redacted_because.is_none()
             && relations.is_none()
@@ -55,6 +67,9 @@ impl Unsigned<'_> {
             }
             if let Some(prev_content) = self.prev_content {
                 unsigned.raw("prev_content", prev_content);
+            }
+            if let Some(prev_sender) = self.prev_sender {
+                unsigned.value("prev_sender", prev_sender.as_str());
             }
             if let Some(replaces_state) = self.replaces_state {
                 unsigned.value("replaces_state", replaces_state.as_str());
@@ -107,7 +122,7 @@ pub fn stripped(event: &StoredEvent) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use ruma::{event_id, events::AnyTimelineEvent, room_id, serde::Raw};
+    use ruma::{event_id, events::AnyTimelineEvent, room_id, serde::Raw, user_id};
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -121,6 +136,7 @@ mod tests {
             transaction_id: Some("t\"1"),
             membership: Some(Membership::Join),
             prev_content: Some(br#"{"name":"old"}"#),
+            prev_sender: Some(user_id!("@c:d")),
             replaces_state: Some(event_id!("$before")),
             redacted_because: None,
             relations: Some(br#"{"m.reference":{"chunk":[]}}"#),
@@ -131,7 +147,7 @@ mod tests {
             json,
             json!({"content": {"name": "new"}, "event_id": "$e", "origin_server_ts": 5, "sender": "@a:b", "state_key": "",
                 "type": "m.room.name", "room_id": "!r:b", "unsigned": {"age": -3, "transaction_id": "t\"1",
-                "membership": "join", "prev_content": {"name": "old"}, "replaces_state": "$before",
+                "membership": "join", "prev_content": {"name": "old"}, "prev_sender": "@c:d", "replaces_state": "$before",
                 "m.relations": {"m.reference": {"chunk": []}}}})
         );
         Raw::<AnyTimelineEvent>::from_json_string(String::from_utf8(event).unwrap()).unwrap().deserialize().unwrap();

@@ -30,8 +30,9 @@ impl Reload<'_> {
         }
         self.log.set_level(&new.log.level);
         self.server.set_limits(running::rate_limits(&new.rate_limits));
+        self.server.app().appservices.replace(new.appservices.clone());
         let waiting = need_restart(&self.server.app().config, &new);
-        tracing::info!("log level, rate limits and certificate were read again");
+        tracing::info!("log level, rate limits, application services and certificate were read again");
         if !waiting.is_empty() {
             tracing::warn!(sections = waiting.join(", "), "other changes need a restart");
         }

@@ -6,6 +6,7 @@ use super::{drained, open};
 use crate::{
     api,
     app::{App, Handles},
+    appservice::Appservices,
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
@@ -131,6 +132,7 @@ fn wire(parts: Parts) -> App {
     let sender = Sender::new((&federation, &graph, &typing), retries, &store, (&clock, &random, &tasks));
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
     let handshakes = Handshakes::new(&federation, &graph, &rooms, &typing);
+    let appservices = Appservices::new(config.appservices.clone());
     let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
         server_name,
@@ -142,6 +144,7 @@ fn wire(parts: Parts) -> App {
         metrics,
         store,
         users,
+        appservices,
         graph,
         rooms,
         typing,

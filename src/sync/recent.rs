@@ -68,6 +68,8 @@ pub(super) struct RecentEvent {
     pub(super) event: Event,
     /// Its place in the order of arrival.
     pub(super) arrival: Arrival,
+    /// The room's largest depth once it was in.
+    pub(super) max_depth: u64,
     /// Something is to be bundled with it, perhaps.
     pub(super) is_related_to: bool,
     thread: OnceLock<Option<String>>,
@@ -134,16 +136,17 @@ fn read(view: &View<'_>, reader: &Reader, rooms: &[(RoomNo, &Head)]) -> Result<V
         let oldest = page.rows.last().map(|(arrival, _)| arrival.position);
         let related = if page.rows.is_empty() { None } else { related.next().flatten() };
         let is_related = |event: &Event| related.as_ref().is_none_or(|related| related.contains(&event.seq));
-        let found = page.rows.iter().filter_map(|(arrival, _)| Some((*arrival, events.next().flatten()?)));
+        let found =
+            page.rows.iter().filter_map(|(arrival, logged)| Some((*arrival, *logged, events.next().flatten()?)));
         Recent {
             version: head.version,
             room: *room,
             root: head.root,
             present: usize::try_from(head.joined_members.saturating_add(head.invited_members)).unwrap_or(usize::MAX),
             events: found
-                .map(|(arrival, event)| RecentEvent {
+                .map(|(arrival, logged, event)| RecentEvent {
                     is_related_to: is_related(&event),
-                    ..RecentEvent::new(event, arrival)
+                    ..RecentEvent::new(event, (arrival, logged.max_depth))
                 })
                 .collect(),
             complete_after: oldest.filter(|_| page.more).unwrap_or(Position::ZERO),
@@ -255,8 +258,8 @@ fn kept<T>(cell: &OnceLock<T>, read: impl FnOnce() -> Result<T, ReadError>) -> R
 
 impl RecentEvent {
     /// An event that something may relate to.
-    pub(super) fn new(event: Event, arrival: Arrival) -> Self {
-        Self { event, arrival, is_related_to: true, thread: OnceLock::new(), for_rules: OnceLock::new() }
+    pub(super) fn new(event: Event, (arrival, max_depth): (Arrival, u64)) -> Self {
+        Self { event, arrival, max_depth, is_related_to: true, thread: OnceLock::new(), for_rules: OnceLock::new() }
     }
 
     /// The root of the thread that it is in.

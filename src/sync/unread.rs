@@ -213,7 +213,11 @@ impl Count<'_> {
                 page.rows.iter().filter(|(arrival, _)| last.is_none_or(|last| *arrival < last)).collect();
             let numbers: Vec<_> = rows.iter().map(|(_, logged)| (self.room, logged.seq)).collect();
             let events = rows.iter().zip(self.reader.events(view, &numbers)?);
-            older.extend(events.filter_map(|((arrival, _), event)| Some(RecentEvent::new(event?, *arrival))));
+            older.extend(
+                events.filter_map(|((arrival, logged), event)| {
+                    Some(RecentEvent::new(event?, (*arrival, logged.max_depth)))
+                }),
+            );
             match rows.last() {
                 Some((arrival, _)) if page.more => last = Some(*arrival),
                 _ => break,

@@ -34,7 +34,7 @@ async fn create_room(app: App, caller: Caller, request: RawRequest) -> Result<Re
     refuse_odd_version(&request)?;
     let request: Request = request.typed()?;
     let new = read(&app, &caller, request)?;
-    let room_id: OwnedRoomId = create_room::create_room(&app, new).await?;
+    let room_id: OwnedRoomId = create_room::create_room(&app, caller.appservice(), new).await?;
     Ok(Response::new(room_id))
 }
 
@@ -98,5 +98,5 @@ fn initial_state(raw: &RawValue) -> Result<NewState, Refusal> {
         Some(CanonicalJsonValue::String(state_key)) => state_key,
         Some(_) => return Err(bad()),
     };
-    Ok(NewState { kind, state_key, content })
+    Ok(NewState::new(kind, state_key, content))
 }

@@ -1,17 +1,24 @@
 //! `/devices`, `/delete_devices`: the devices of the caller.
 
+use ::http::StatusCode;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedDeviceId, UInt,
-    api::client::device::{Device, delete_device, delete_devices, get_device, get_devices, update_device},
+    api::client::{
+        device::{Device, delete_device, delete_devices, get_device, get_devices, update_device},
+        uiaa::AuthData,
+    },
 };
 
 use super::uia;
 use crate::{
     app::App,
     flows,
-    http::{Caller, Parts, RateClass, Refusal, Routes},
+    http::{Caller, IntoOutgoing as _, Json, Outgoing, Parts, RateClass, Refusal, Routes},
     store::{Batch, View},
-    users::devices::{self, DeviceError, Seen},
+    users::{
+        devices::{self, DeviceError, Seen},
+        uia::Passed,
+    },
 };
 
 pub(super) fn routes(routes: &mut Routes) {
@@ -57,17 +64,31 @@ fn describe(device_id: OwnedDeviceId, device: devices::Device, seen: Option<Seen
     described
 }
 
-async fn update_device(
-    app: App,
-    caller: Caller,
-    request: update_device::v3::Request,
-) -> Result<update_device::v3::Response, Refusal> {
+/// Application services also make devices so, which is answered 201: ruma's response knows no other status than 200.
+async fn update_device(app: App, caller: Caller, request: update_device::v3::Request) -> Result<Outgoing, Refusal> {
     let update_device::v3::Request { device_id, display_name, .. } = request;
+    if caller.appservice().is_some() {
+        let whose = (caller.user_id, device_id);
+        let is_new = flows::appservice::put_device(&app.users, whose, display_name).await?;
+        let mut answer = Json::empty().into_outgoing()?;
+        if is_new {
+            answer.status = StatusCode::CREATED;
+        }
+        return Ok(answer);
+    }
     let rename = move |view: &View<'_>, batch: &mut Batch| {
         devices::rename(view, batch, (&caller.user_id, &device_id), display_name.clone())
     };
     app.users.change(rename).await?;
-    Ok(update_device::v3::Response::new())
+    Json::empty().into_outgoing()
+}
+
+/// What whoever deletes devices has proved.
+async fn prove(app: &App, caller: &Caller, parts: &Parts, auth: Option<AuthData>) -> Result<Passed, Refusal> {
+    if caller.appservice().is_some() {
+        return Ok(Passed::by_appservice());
+    }
+    uia::authenticate(app, &uia::operation(caller, parts), uia::PASSWORD, auth).await
 }
 
 async fn delete_device(
@@ -76,7 +97,7 @@ async fn delete_device(
     request: delete_device::v3::Request,
     parts: Parts,
 ) -> Result<delete_device::v3::Response, Refusal> {
-    let passed = uia::authenticate(&app, &uia::operation(&caller, &parts), uia::PASSWORD, request.auth).await?;
+    let passed = prove(&app, &caller, &parts, request.auth).await?;
     flows::delete_device::delete_devices(&app.users, &caller.user_id, vec![request.device_id], passed).await?;
     Ok(delete_device::v3::Response::new())
 }
@@ -90,7 +111,7 @@ async fn delete_devices(
     if request.devices.len() > MOST {
         return Err(Refusal::invalid_param("at most 1,000 devices can be deleted at once"));
     }
-    let passed = uia::authenticate(&app, &uia::operation(&caller, &parts), uia::PASSWORD, request.auth).await?;
+    let passed = prove(&app, &caller, &parts, request.auth).await?;
     flows::delete_device::delete_devices(&app.users, &caller.user_id, request.devices, passed).await?;
     Ok(delete_devices::v3::Response::new())
 }

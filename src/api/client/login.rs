@@ -2,7 +2,7 @@
 
 use ::http::{Method, StatusCode};
 use ruma::{
-    OwnedDeviceId,
+    OwnedDeviceId, OwnedUserId,
     api::client::{
         session::{get_login_token, logout, logout_all, refresh_token},
         uiaa::UserIdentifier,
@@ -18,7 +18,7 @@ use crate::{
         self,
         login::{DeviceChoice, LoggedIn},
     },
-    http::{Caller, Json, Parts, RateClass, RawRequest, Refusal, Routes},
+    http::{Caller, Json, Parts, RateClass, RawRequest, Refusal, Routes, appservice},
     users::login_tokens,
 };
 
@@ -35,8 +35,15 @@ pub(super) fn routes(routes: &mut Routes) {
     routes.add::<logout_all::v3::Request, _, _>(RateClass::Light, logout_all);
 }
 
+/// How application services log in and register (application service API, "Server admin style permissions").
+pub(super) const BY_APPSERVICE: &str = "m.login.application_service";
+
 async fn get_login_types(_: App, _: RawRequest) -> Result<Json, Refusal> {
-    let flows = json!([{"type": "m.login.password"}, {"type": "m.login.token", "get_login_token": true}]);
+    let flows = json!([
+        {"type": "m.login.password"},
+        {"type": "m.login.token", "get_login_token": true},
+        {"type": BY_APPSERVICE},
+    ]);
     Ok(Json::of(&json!({ "flows": flows })))
 }
 
@@ -55,28 +62,42 @@ struct Login {
     refresh_token: bool,
 }
 
+impl Login {
+    /// Who wants to log in. Users of other servers and third-party identifiers lead to nobody here.
+    fn user_id(&self, app: &App) -> Result<OwnedUserId, Refusal> {
+        let user_id = match (&self.identifier, &self.user) {
+            (Some(identifier), _) => uia::local_user(&app.users, identifier),
+            (None, Some(user)) => uia::local_user_named(&app.users, user),
+            (None, None) => return Err(Refusal::missing_param("`identifier` is missing")),
+        };
+        Ok(user_id.ok_or(flows::login::LoginError::Forbidden)?)
+    }
+}
+
 async fn login(app: App, request: RawRequest) -> Result<Json, Refusal> {
     let login: Login = raw::parse(&request.body)?;
     let choice = DeviceChoice {
-        device_id: login.device_id,
-        display_name: login.initial_device_display_name,
+        device_id: login.device_id.clone(),
+        display_name: login.initial_device_display_name.clone(),
         refresh: login.refresh_token,
     };
     let logged_in = match login.kind.as_str() {
         "m.login.password" => {
+            let user_id = login.user_id(&app)?;
             let password = login.password.ok_or_else(|| Refusal::missing_param("`password` is missing"))?;
-            let user_id = match (&login.identifier, &login.user) {
-                (Some(identifier), _) => uia::local_user(&app.users, identifier),
-                (None, Some(user)) => uia::local_user_named(&app.users, user),
-                (None, None) => return Err(Refusal::missing_param("`identifier` is missing")),
-            };
-            // Users of other servers and third-party identifiers lead to nobody here.
-            let user_id = user_id.ok_or(flows::login::LoginError::Forbidden)?;
             flows::login::with_password((&app.users, request.peer), user_id, password, choice).await?
         }
         "m.login.token" => {
             let token = login.token.ok_or_else(|| Refusal::missing_param("`token` is missing"))?;
             flows::login::with_token(&app.users, token, choice).await?
+        }
+        BY_APPSERVICE => {
+            let appservice = appservice(&app, &request.parts)?;
+            let user_id = login.user_id(&app)?;
+            if !appservice.has_user(&user_id) {
+                return Err(Refusal::exclusive());
+            }
+            flows::login::by_appservice(&app.users, user_id, choice).await?
         }
         _ => return Err(Refusal::custom(StatusCode::BAD_REQUEST, "M_UNKNOWN", "this type of login is not offered")),
     };

@@ -1,6 +1,6 @@
 //! `/register` and what belongs to it: new accounts.
 
-use ::http::{Method, StatusCode};
+use ::http::Method;
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::client::{
@@ -16,10 +16,11 @@ use crate::{
     app::App,
     config::RegistrationMode as Mode,
     flows::{
+        self,
         login::DeviceChoice,
         register::{self, Entitlement, NewAccount},
     },
-    http::{Json, RateClass, RawRequest, Refusal, Routes},
+    http::{Json, RateClass, RawRequest, Refusal, Routes, appservice},
     users::{
         registration,
         uia::{Flow, Operation, Stage},
@@ -55,6 +56,9 @@ struct Register {
 async fn register(app: App, request: RawRequest) -> Result<Json, Refusal> {
     let body: Register = raw::parse(&request.body)?;
     match request.query_value("kind").as_deref() {
+        None | Some("user") if body.kind.as_deref() == Some(login::BY_APPSERVICE) => {
+            register_by_appservice(&app, &request, body).await
+        }
         None | Some("user") => register_user(&app, &request, body).await,
         Some("guest") => register_guest(&app, body).await,
         Some(_) => Err(Refusal::invalid_param("`kind` must be `user` or `guest`")),
@@ -68,8 +72,7 @@ async fn register_user(app: &App, request: &RawRequest, body: Register) -> Resul
         Mode::Closed => return Err(Refusal::forbidden("registration is disabled on this server")),
     };
     if body.kind.is_some() {
-        let text = "only application services register like this, and there are none here";
-        return Err(Refusal::custom(StatusCode::BAD_REQUEST, "M_EXCLUSIVE", text));
+        return Err(Refusal::unknown("only application services say a `type` when they register"));
     }
     // What the client can know before it authenticates, it is told before.
     let user_id = match &body.username {
@@ -97,6 +100,23 @@ async fn register_user(app: &App, request: &RawRequest, body: Register) -> Resul
         session: (body.inhibit_login != Some(true)).then_some(session),
     };
     create(app, account).await
+}
+
+/// Whoever may be any of some users also makes them, whoever else may register.
+async fn register_by_appservice(app: &App, request: &RawRequest, body: Register) -> Result<Json, Refusal> {
+    let appservice = appservice(app, &request.parts)?;
+    let name = body.username.ok_or_else(|| Refusal::missing_param("`username` is missing"))?;
+    let user_id = registration::user_id_for(&name, app.users.server_name())?;
+    if !appservice.has_user(&user_id) || app.appservices.keep_user(&user_id, Some(&appservice)) {
+        return Err(Refusal::exclusive());
+    }
+    let session = DeviceChoice {
+        device_id: body.device_id,
+        display_name: body.initial_device_display_name,
+        refresh: body.refresh_token == Some(true),
+    };
+    let session = (body.inhibit_login != Some(true)).then_some(session);
+    create(app, NewAccount { session, ..flows::appservice::account(user_id) }).await
 }
 
 async fn register_guest(app: &App, body: Register) -> Result<Json, Refusal> {
@@ -130,6 +150,9 @@ async fn create(app: &App, account: NewAccount) -> Result<Json, Refusal> {
 async fn free_user_id(app: &App, name: &str) -> Result<OwnedUserId, Refusal> {
     let user_id = registration::user_id_for(name, app.users.server_name())?;
     registration::check_not_reserved(&user_id)?;
+    if app.appservices.keep_user(&user_id, None) {
+        return Err(Refusal::exclusive());
+    }
     let asked = user_id.clone();
     app.users.read(move |view| register::check_free(view, &asked)).await?;
     Ok(user_id)

@@ -1,11 +1,11 @@
 //! What the endpoints of rooms share: reading their requests, writing their replies.
 
 use ::http::StatusCode;
-use ruma::{EventId, OwnedEventId, RoomVersionId};
+use ruma::{EventId, OwnedEventId, RoomVersionId, UInt};
 
 use crate::{
     app::App,
-    base::json_writer::Array,
+    base::{clock::UnixMillis, json_writer::Array},
     flows::send::Sender,
     graph::Direction,
     http::{Caller, CallerKind, RawRequest, Refusal},
@@ -27,6 +27,7 @@ pub(super) fn sender(caller: &Caller) -> Sender {
         is_admin: caller.is_admin,
         is_guest: is_guest(caller),
         is_suspended: caller.standing == Standing::Suspended,
+        appservice: caller.appservice().cloned(),
     }
 }
 
@@ -38,6 +39,15 @@ pub(super) fn is_guest(caller: &Caller) -> bool {
 /// Whom events are written for, of a caller.
 pub(super) fn recipient(app: &App, caller: &Caller) -> Recipient {
     Recipient { user_id: caller.user_id.clone(), device_id: caller.device_id.clone(), now: app.clock.now() }
+}
+
+/// The time at which an application service wants its event to have been sent (application service API, "Timestamp
+/// massaging"). What others say is not looked at.
+pub(super) fn timestamp(caller: &Caller, request: &RawRequest) -> Result<Option<UnixMillis>, Refusal> {
+    let Some(text) = request.query_value("ts").filter(|_| caller.appservice().is_some()) else { return Ok(None) };
+    let timestamp = text.parse::<UInt>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let timestamp = timestamp.ok_or_else(|| Refusal::invalid_param("`ts` must be a time in milliseconds"))?;
+    Ok(Some(timestamp.into()))
 }
 
 /// The event of the path.

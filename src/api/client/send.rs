@@ -29,7 +29,8 @@ async fn send_message(app: App, caller: Caller, request: RawRequest) -> Result<J
     refuse_delay(&request)?;
     let (room_id, kind) = (raw::room_id(&request)?, request.arg("type")?.to_owned());
     let content = content(&request)?;
-    let message = Message::new(kind.clone(), content)?;
+    let timestamp = room::timestamp(&caller, &request)?;
+    let message = Message { timestamp, ..Message::new(kind.clone(), content)? };
     let transaction = transaction(&request, ["send", room_id.as_str(), &kind])?;
     let answering = app.sync.answering(&caller.user_id, caller.device_id.as_deref());
     let event_id = send::send(&app, &room::sender(&caller), room_id, message, transaction).await?;

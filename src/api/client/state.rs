@@ -83,7 +83,8 @@ async fn set_state_for_key(app: App, caller: Caller, request: RawRequest) -> Res
     send::refuse_delay(&request)?;
     let room_id = raw::room_id(&request)?;
     let (kind, state_key) = entry(&request)?;
-    let state = NewState { kind, state_key, content: send::content(&request)? };
+    let timestamp = room::timestamp(&caller, &request)?;
+    let state = NewState { timestamp, ..NewState::new(kind, state_key, send::content(&request)?) };
     let event_id = set_state::set_state(&app, &room::sender(&caller), room_id, state).await?;
     Ok(Json::of(&json!({ "event_id": event_id })))
 }

@@ -16,11 +16,12 @@ pub(super) use self::new_room::MOST_AT_ONCE;
 pub use self::new_room::{NewRoom, PlanError, Preset};
 use self::plan::Known;
 use super::{
-    carry_over::carry_over, invite as across, invitee, membership, new_state::NewState, room_error::RoomError,
-    set_state,
+    carry_over::carry_over, directory, invite as across, invitee, membership, new_state::NewState,
+    room_error::RoomError, set_state,
 };
 use crate::{
     app::App,
+    appservice::Registration,
     event::{BuildError, FormatError},
     graph::{CreateError, Created, Membership, Placed, Proposal, Reader, SendError},
     rooms::aliases,
@@ -56,11 +57,18 @@ pub enum CreateRoomError {
     Room(#[from] RoomError),
 }
 
-/// Creates a room.
-pub async fn create_room(app: &App, new: NewRoom) -> Result<OwnedRoomId, CreateRoomError> {
+/// Creates a room; `by` is the application service that is its creator.
+pub async fn create_room(
+    app: &App,
+    by: Option<&Arc<Registration>>,
+    new: NewRoom,
+) -> Result<OwnedRoomId, CreateRoomError> {
     plan::check_size(&new)?;
     let has_predecessor = new.creation_content.contains_key("predecessor");
     let known = look_up(app, &new).await?;
+    if let Some(alias) = &known.alias {
+        directory::check_reserved(app, alias, by.map(|by| &**by))?;
+    }
     let events = plan::plan(&new, &known)?;
     for event in &events {
         set_state::check_content(event).map_err(invalid)?;

@@ -172,7 +172,7 @@ fn children(
     let children = events.into_iter().flatten().filter_map(|event| {
         let content = json::parse(event.content()).ok()?;
         let state_key = event.state_key.clone()?;
-        content.contains_key("via").then(|| NewState { kind: SPACE_CHILD.to_owned(), state_key, content })
+        content.contains_key("via").then(|| NewState::new(SPACE_CHILD.to_owned(), state_key, content))
     });
     Ok(children.collect())
 }

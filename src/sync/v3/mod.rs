@@ -40,8 +40,8 @@ pub struct SyncRequest {
     pub user_id: OwnedUserId,
     /// On which device.
     pub device_id: Option<OwnedDeviceId>,
-    /// By which token: nothing is delivered once it is not accepted any more.
-    pub token: TokenHash,
+    /// By which token: nothing is delivered once it is not accepted any more. Application services have none of their users'.
+    pub token: Option<TokenHash>,
     /// Since when: a `next_batch` of an earlier answer.
     pub since: Option<String>,
     /// What is wanted.
@@ -94,7 +94,8 @@ impl Sync {
 
     /// The session may have ended, or the account been locked, since the request came.
     async fn still_may(&self, request: &SyncRequest) -> Result<(), SyncError> {
-        match self.0.users.session(request.token).await {
+        let Some(token) = request.token else { return self.account_may(request).await };
+        match self.0.users.session(token).await {
             Ok(session) if session.standing == users::Standing::Locked => Err(SyncError::Locked),
             Ok(_) => Ok(()),
             // A token that was replaced is as unknown as one that was revoked, but its device lives on with the new one.
@@ -111,6 +112,17 @@ impl Sync {
             }
             Err(AuthError::Read(error)) => Err(error.into()),
             Err(AuthError::Commit(error)) => Err(error.into()),
+        }
+    }
+
+    /// The same where an application service asks: the account goes on.
+    async fn account_may(&self, request: &SyncRequest) -> Result<(), SyncError> {
+        let user_id = request.user_id.clone();
+        let account = self.0.store.read(move |view| users::accounts::get(view, &user_id)).await?;
+        match account.filter(|account| !account.deactivated) {
+            None => Err(SyncError::Ended { soft_logout: false }),
+            Some(account) if account.locked => Err(SyncError::Locked),
+            Some(_) => Ok(()),
         }
     }
 

@@ -1,4 +1,8 @@
-//! The timeline of a room in a response: the last events of an interval of arrival that the user may see and wants.
+//! The timeline of a room in a response: the last events of an interval of arrival that the user may see and wants, in the order
+//! of arrival (client-server API, "Syncing").
+//!
+//! To whom a room is new, which events are the last is a question of the graph: what is told first is the end of the
+//! conversation, behind which paging back goes on without a break, and not an old branch that happened to arrive late.
 
 use super::{
     collect::{Place, Question},
@@ -6,7 +10,7 @@ use super::{
     shape::shape,
 };
 use crate::{
-    graph::{Arrival, Event, Place as EventPlace, RoomNo, Tie},
+    graph::{Arrival, Direction, Event, Place as EventPlace, RoomNo, Tie},
     rooms::{
         events::{self, Bundle, Seen},
         page_token::PageToken,
@@ -45,7 +49,7 @@ impl Timeline {
     }
 }
 
-/// Reads the last events that arrived in `(after, through]`: first among the recent ones, if they are given.
+/// Reads the last events that arrived in `(after, through]`, of all that arrived up to there if `after` is zero.
 pub(super) fn read(
     question: &Question,
     view: &View<'_>,
@@ -53,11 +57,30 @@ pub(super) fn read(
     eyes: &mut Eyes,
     (after, through): (Position, Position),
 ) -> Result<Timeline, ReadError> {
-    let (room, filter) = (place.room, &question.request.filter.room.timeline);
-    if !filter.allows_room(place.head.room_id.as_str()) {
+    if !question.request.filter.room.timeline.allows_room(place.head.room_id.as_str()) {
         return Ok(Timeline::nothing_new(through));
     }
-    let limit = usize::try_from(filter.event.limit.unwrap_or(DEFAULT_LIMIT).min(MOST)).unwrap_or(1);
+    let timeline = last_arrived(question, view, (place, recent), eyes, (after, through))?;
+    let lowest = timeline.seen.iter().map(|seen| seen.event.meta.depth).min();
+    let (Some(lowest), Some(first)) = (lowest.filter(|_| after == Position::ZERO), timeline.seen.first()) else {
+        return Ok(timeline);
+    };
+    match earlier(question, view, (place, recent), &first.event)? {
+        // As long as all that arrived earlier stands above them, both orders agree about which are the last.
+        Some(earlier) if earlier.max_depth >= lowest => deepest(question, view, place, eyes, through),
+        _ => Ok(timeline),
+    }
+}
+
+/// The last in the order of arrival: first among the recent ones, if they are given.
+fn last_arrived(
+    question: &Question,
+    view: &View<'_>,
+    (place, recent): (&Place<'_>, Option<&Recent>),
+    eyes: &mut Eyes,
+    (after, through): (Position, Position),
+) -> Result<Timeline, ReadError> {
+    let (room, filter, limit) = (place.room, &question.request.filter.room.timeline, limit(question));
     let is_wanted = |event: &Event| place.ignored.hears(event) && wants(filter, event);
     // Newest first.
     let mut found = Found { seen: Vec::new(), limit, limited: false };
@@ -100,43 +123,115 @@ pub(super) fn read(
     }
     let prev = match seen.first() {
         None => PageToken::end(through),
-        Some(first) => before(question, view, place, (&first.event, seen.len()), through)?,
+        Some(first) => before(question, view, (place, recent), &first.event, through)?,
     };
     Ok(Timeline { seen, limited, prev, is_related_to })
 }
 
-/// Where paging back from the first of `count` events finds all that arrived before it.
+/// How many events the filter wants.
+fn limit(question: &Question) -> usize {
+    let limit = question.request.filter.room.timeline.event.limit;
+    usize::try_from(limit.unwrap_or(DEFAULT_LIMIT).min(MOST)).unwrap_or(1)
+}
+
+/// The last in the order of the graph of those that arrived up to `through`.
+fn deepest(
+    question: &Question,
+    view: &View<'_>,
+    place: &Place<'_>,
+    eyes: &mut Eyes,
+    through: Position,
+) -> Result<Timeline, ReadError> {
+    let (room, reader) = (place.room, &question.reader);
+    let is_wanted = |event: &Event| {
+        event.meta.tie.position() <= through && place.ignored.hears(event) && wants_of(question, place, event)
+    };
+    // Newest first.
+    let mut found = Found { seen: Vec::new(), limit: limit(question), limited: false };
+    let (mut from, mut rows_read, mut more) = (None, 0_usize, true);
+    while more && !found.limited && rows_read < MOST_ROWS {
+        let page = reader.timeline(view, room, from, Direction::Backward, PAGE)?;
+        rows_read = rows_read.saturating_add(page.rows.len());
+        // What was fetched from further back is for whoever pages back.
+        let live = page.rows.iter().take_while(|(place, _)| !place.tie.is_backfilled());
+        let live: Vec<_> = live.map(|(_, seq)| (room, *seq)).collect();
+        let events = reader.events(view, &live)?.into_iter().flatten().filter(is_wanted);
+        for one in events::visible(reader, view, eyes, events)? {
+            found.add(Some(one));
+        }
+        from = page.rows.last().map(|(place, _)| *place);
+        found.limited |= live.len() < page.rows.len();
+        more = page.more && from.is_some();
+    }
+    let Found { mut seen, mut limited, .. } = found;
+    limited |= more;
+    seen.reverse();
+    if let Some(hole) = hole(question, view, room, &seen)? {
+        seen.drain(..hole);
+        limited = true;
+    }
+    let prev = match seen.first() {
+        None => PageToken::end(through),
+        Some(first) => PageToken::before(place_of(&first.event), through),
+    };
+    seen.sort_by_key(|seen| seen.event.meta.tie);
+    Ok(Timeline { seen, limited, prev, is_related_to: true })
+}
+
+/// Where paging back from the first event of a timeline finds all that arrived before it.
 ///
 /// The order of arrival and that of the graph differ where an event cites older ones than the newest: what arrived before
 /// it may stand behind it in the graph.
 fn before(
     question: &Question,
     view: &View<'_>,
-    place: &Place<'_>,
-    (first, count): (&Event, usize),
+    (place, recent): (&Place<'_>, Option<&Recent>),
+    first: &Event,
     through: Position,
 ) -> Result<PageToken, ReadError> {
     let (tie, depth) = (first.meta.tie, first.meta.depth);
     if tie.is_backfilled() {
         return Ok(PageToken::before(place_of(first), through));
     }
-    // What arrived behind it is in the timeline.
-    let simple = PageToken::before(place_of(first), tie.position());
-    let behind = place.head.max_depth.saturating_sub(depth);
-    if behind < u64::try_from(count).unwrap_or(u64::MAX) {
-        // A chain: nothing else stands behind the first.
-        return Ok(simple);
+    Ok(match earlier(question, view, (place, recent), first)? {
+        Some(earlier) if earlier.max_depth >= depth => {
+            let deepest = EventPlace { depth: earlier.max_depth, tie: Tie(i64::MAX) };
+            PageToken::before(deepest, earlier.position)
+        }
+        // What arrived behind it is in the timeline.
+        _ => PageToken::before(place_of(first), tie.position()),
+    })
+}
+
+/// What had arrived before an event.
+struct Earlier {
+    /// Its largest depth.
+    max_depth: u64,
+    /// Its last commit.
+    position: Position,
+}
+
+/// What had arrived before this live event; `None` if it is the first one.
+fn earlier(
+    question: &Question,
+    view: &View<'_>,
+    (place, recent): (&Place<'_>, Option<&Recent>),
+    event: &Event,
+) -> Result<Option<Earlier>, ReadError> {
+    let tie = event.meta.tie;
+    let own = Arrival { position: tie.position(), index: u32::from(tie.index()) };
+    if let Some(recent) = recent {
+        let earlier = recent.events.iter().find(|one| one.arrival < own);
+        if earlier.is_some() || recent.complete_after == Position::ZERO {
+            let of = |one: &RecentEvent| Earlier { max_depth: one.max_depth, position: one.arrival.position };
+            return Ok(earlier.map(of));
+        }
     }
     // Its own commit, as far as it is in there, and the event before.
     let limit = usize::from(tie.index()).saturating_add(2);
     let rows = question.reader.log_back(view, place.room, Position::ZERO, tie.position(), PAGE.max(limit))?.rows;
-    let own = Arrival { position: tie.position(), index: u32::from(tie.index()) };
-    let Some((earlier, logged)) = rows.into_iter().find(|(arrival, _)| *arrival < own) else { return Ok(simple) };
-    if logged.max_depth < depth {
-        return Ok(simple);
-    }
-    let deepest = EventPlace { depth: logged.max_depth, tie: Tie(i64::MAX) };
-    Ok(PageToken::before(deepest, earlier.position))
+    let earlier = rows.into_iter().find(|(arrival, _)| *arrival < own);
+    Ok(earlier.map(|(arrival, logged)| Earlier { max_depth: logged.max_depth, position: arrival.position }))
 }
 
 /// The youngest of these events before which something is missing. Only events of other servers can have that.

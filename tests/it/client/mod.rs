@@ -3,6 +3,7 @@
 mod account;
 mod account_data;
 mod api;
+mod appservices;
 mod create_room;
 mod devices;
 mod directory;

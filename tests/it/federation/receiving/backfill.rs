@@ -38,7 +38,7 @@ fn endpoint(request: &Outbound) -> Option<&str> {
 
 impl Stage {
     /// A page back: event ids, and where it goes on.
-    async fn page(&self, from: Option<&str>, limit: usize) -> (Vec<OwnedEventId>, Option<String>) {
+    pub(super) async fn page(&self, from: Option<&str>, limit: usize) -> (Vec<OwnedEventId>, Option<String>) {
         let room = super::super::reads::encoded(self.scene.room.as_str());
         let from = from.map(|from| format!("&from={from}")).unwrap_or_default();
         let path = format!("/v3/rooms/{room}/messages?dir=b&limit={limit}{from}");
@@ -155,48 +155,4 @@ async fn lies_about_history_are_not_believed() {
 
 fn is_of(line: &str, endpoint: &str) -> bool {
     line.contains(&format!(" GET {endpoint}/"))
-}
-
-/// An event that cites an old one stands before those that arrived earlier, in the order of the graph.
-#[tokio::test(start_paused = true)]
-async fn a_late_branch_hides_nothing_from_who_pages_back_behind_it() {
-    let stage = Stage::new().await;
-    let late = stage.says("late", None);
-    let mut said = Vec::new();
-    for number in 0..4 {
-        said.push(stage.scene.says(&number.to_string()).await);
-    }
-    stage.send("1", &[&late]).await;
-    for number in 4..7 {
-        said.push(stage.scene.says(&number.to_string()).await);
-    }
-    for limit in 1..=5 {
-        let filter = format!("{{\"room\":{{\"timeline\":{{\"limit\":{limit}}}}}}}");
-        let synced = stage.scene.server.get(&format!("/v3/sync?filter={filter}")).by(&stage.scene.alice).send();
-        let timeline = synced.await.ok()["rooms"]["join"][stage.scene.room.as_str()]["timeline"].clone();
-        let ids = |events: &Value| -> Vec<OwnedEventId> {
-            let events = events.as_array().unwrap();
-            events.iter().map(|event| event["event_id"].as_str().unwrap().try_into().unwrap()).collect()
-        };
-        let mut found = ids(&timeline["events"]);
-        assert_eq!(found.len(), limit);
-        let mut from = timeline["prev_batch"].as_str().map(str::to_owned);
-        while from.is_some() {
-            let (older, end) = stage.page(from.as_deref(), 2).await;
-            found.splice(0..0, older.into_iter().rev());
-            from = end;
-        }
-        let mut expected = said[..4].to_vec();
-        expected.push(late.event_id().to_owned());
-        expected.extend_from_slice(&said[4..]);
-        let arrived: Vec<_> = found.iter().filter(|id| expected.contains(id)).cloned().collect();
-        let mut sorted = arrived.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        assert_eq!((arrived.len(), sorted.len()), (8, 8), "{limit}: each once: {arrived:?}");
-        if limit <= 4 {
-            // As many as fit came in the order of arrival; what is paged back to is in that of the graph.
-            assert_eq!(arrived[8 - limit..], expected[8 - limit..], "{limit}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What other servers send: transactions, and what their events need.
 
 mod backfill;
+mod branches;
 mod edus;
 mod hostile;
 mod missing;
