@@ -55,8 +55,6 @@ pub(super) fn check_count(namespaces: &[Namespace]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     fn has(expression: &str, id: &str) -> bool {
@@ -76,9 +74,8 @@ mod tests {
         assert!(Namespace::new(true, "(").is_err());
         assert!(Namespace::new(true, r"@(?=irc)").is_err(), "that needs backtracking");
         assert!(Namespace::new(true, r"((\w{100}){100}){100}").is_err(), "too large");
-        let begin = Instant::now();
+        // By backtracking these would not come to an end.
         assert!(has("(a*)*", &"a".repeat(10_000)));
         assert!(!has("@(a*)*b", &format!("@{}", "a".repeat(10_000))));
-        assert!(begin.elapsed() < Duration::from_secs(5));
     }
 }
