@@ -5,6 +5,7 @@ mod branches;
 mod edus;
 mod hostile;
 mod missing;
+mod odd;
 pub(super) mod policy;
 mod transactions;
 mod whole;
