@@ -132,11 +132,20 @@ async fn a_server_must_prove_its_name() {
 }
 
 async fn echo_host(_: App, request: RawRequest) -> Result<Json, Refusal> {
-    Ok(Json::of(&json!({"host": request.header("host"), "agent": request.header("user-agent")})))
+    let (host, agent) = (request.header("host"), request.header("user-agent"));
+    Ok(Json::of(&json!({"host": host, "agent": agent, "packed": request.header("accept-encoding")})))
 }
 
 async fn huge(_: App, _: RawRequest) -> Result<Json, Refusal> {
     Ok(Json::of(&json!({"x": "x".repeat(2_000_000)})))
+}
+
+/// What unpacks to a thousand times of its size, if somebody unpacks it.
+const PACKED: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xff, 0xff];
+
+async fn packed(_: App, _: RawRequest) -> Result<Outgoing, Refusal> {
+    let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+    Ok(Outgoing { status: StatusCode::OK, headers, body: bytes::Bytes::from_static(PACKED) })
 }
 
 async fn redirect(_: App, _: RawRequest) -> Result<Outgoing, Refusal> {
@@ -155,6 +164,7 @@ async fn web_server(app: &App, (certificate, key): &(rcgen::Certificate, KeyPair
     routes.raw(Method::GET, "/host", RateClass::Poll, echo_host);
     routes.raw(Method::GET, "/huge", RateClass::Poll, huge);
     routes.raw(Method::GET, "/redirect", RateClass::Poll, redirect);
+    routes.raw(Method::GET, "/packed", RateClass::Poll, packed);
     routes.raw(Method::GET, "/never", RateClass::Poll, never);
     let site = Site::new(app.clone(), routes, RateLimits::default());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -208,6 +218,7 @@ async fn a_name_is_reached_where_dns_says_and_proves_itself_by_its_own_certifica
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(body["host"], "srv.test", "the name, not the target, and no port");
     assert!(body["agent"].as_str().unwrap().starts_with("Myelin/"));
+    assert!(body["packed"].is_null(), "nothing packed is asked for");
     // The same machine under an explicit port is another server name.
     let with_port = format!("srv.test:{}", address.port());
     let answer = ask(&reach, &with_port, "/host", 10_000).await.unwrap();
@@ -220,6 +231,7 @@ async fn a_name_is_reached_where_dns_says_and_proves_itself_by_its_own_certifica
     assert_eq!(ask(&reach, "srv.test", "/huge", 10_000).await.unwrap_err(), TransportError::TooLarge(1_000_000));
     let cut = ask(&reach, "srv.test", "/huge?cut", 10_000).await.unwrap();
     assert_eq!((cut.status.as_u16(), cut.body.len(), &cut.body[..6]), (200, 1_000_000, &b"{\"x\":\""[..]));
+    assert_eq!(ask(&reach, "srv.test", "/packed", 10_000).await.unwrap().body, PACKED, "nor unpacked");
     assert_eq!(ask(&reach, "srv.test", "/never", 300).await.unwrap_err(), TransportError::Timeout);
     assert_eq!(ask(&reach, "srv.test", "/redirect", 10_000).await.unwrap().status, 302, "redirects are not followed");
 }

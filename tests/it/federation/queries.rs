@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::servers::OPEN;
-use crate::harness::{Network, TestServer, TestUser, reply};
+use super::{rooms::encoded, servers::OPEN};
+use crate::harness::{Network, Peer, START, TestServer, TestUser, reply};
 
 async fn pair(network: &Network) -> ((TestServer, TestUser), (TestServer, TestUser)) {
     let (a, b) = (TestServer::in_network(network, "a.b", OPEN), TestServer::in_network(network, "c.d", OPEN));
@@ -44,6 +44,37 @@ async fn what_another_server_answers_is_not_our_answer() {
         }
     }
     a.get("/v3/profile/@x:un.known").send_anyhow().await.refused(502, "M_UNKNOWN");
+}
+
+/// Threat: another server's 401 would end the user's session if it were passed on.
+#[tokio::test(start_paused = true)]
+async fn what_another_server_says_of_tokens_is_not_about_our_users() {
+    let network = Network::default();
+    let ((a, alice), _) = pair(&network).await;
+    let peer = Peer::new("p.q", 1, "k");
+    let evil = json!({"errcode": "M_UNKNOWN_TOKEN", "error": "log out", "soft_logout": true, "retry_after_ms": 9});
+    let keys = peer.document(START + 24 * 60 * 60 * 1_000, |_| ());
+    let room = a.post("/v3/createRoom").by(&alice).json(&json!({"preset": "public_chat"})).send().await.ok();
+    let room = encoded(room["room_id"].as_str().unwrap());
+    for status in [400, 401, 403, 404, 429, 500] {
+        let (evil, keys) = (evil.clone(), keys.clone());
+        network.script("p.q", move |request| {
+            if request.target.starts_with("/_matrix/key/") { reply(200, &keys) } else { reply(status, &evil) }
+        });
+        for path in [
+            "/v3/join/!x:p.q?via=p.q".to_owned(),
+            "/v3/join/%23x:p.q".to_owned(),
+            "/v3/rooms/!x:p.q/join?via=p.q".to_owned(),
+            "/v3/knock/!x:p.q?via=p.q".to_owned(),
+            format!("/v3/rooms/{room}/invite"),
+        ] {
+            let answer = a.post(&path).by(&alice).json(&json!({"user_id": "@x:p.q"})).send_anyhow().await;
+            assert!(answer.status >= 400 && answer.status != 401, "{path}: {answer:?}");
+            let told = answer.json.to_string();
+            assert!(!told.contains("\"M_UNKNOWN_TOKEN\"") && !told.contains("soft_logout"), "{path}: {told}");
+            a.get("/v3/account/whoami").by(&alice).send().await.ok();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

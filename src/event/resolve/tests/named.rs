@@ -430,3 +430,21 @@ mod version_1 {
         assert_eq!(state[&entry("m.room.power_levels", "")], demoted, "by which Bob may not change them");
     }
 }
+
+/// Threat: a chain of power levels as long as an attacker likes. It is walked, not climbed down by the stack, and each of its
+/// events a few times at the most.
+#[test]
+fn a_chain_of_thousands_of_power_levels_is_walked() {
+    let version = RoomVersionId::V12;
+    let mut world = World::usual(&version, 3);
+    let start = world.last();
+    let early = world.after(&start, sketch(BOB, "m.room.topic", "", topic("early")));
+    world.after(&start, world.levels(json!({BOB: 50, DAVE: 0})));
+    for round in 1..3_000 {
+        let levels = world.levels(json!({BOB: 50, DAVE: round % 50}));
+        world.then(levels);
+    }
+    let late = world.then(sketch(BOB, "m.room.topic", "", topic("late")).at(1));
+    let states: Vec<&State> = [&early, &late].iter().map(|id| &world.after[*id]).collect();
+    assert_eq!(world.resolved(&states)[&entry("m.room.topic", "")], late);
+}
