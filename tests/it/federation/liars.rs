@@ -9,7 +9,7 @@ use myelin::{
     event::{Pdu, Rules, Template, auth, build, json, version},
     federation::transport::Outbound,
 };
-use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use serde_json::{Value, json};
 
 use super::rooms::{join, room, server};
