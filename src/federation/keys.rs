@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::clock::UnixMillis,
-    graph::RoomNo,
-    store::{Family, Keyspace, KeyspaceInfo, Position, Record},
+    graph::{RoomNo, Seq},
+    store::{DecodeError, Family, Keyspace, KeyspaceInfo, Position, Record, Value},
 };
 
 /// Keys of other servers, kept for ever: an old event may need an old key.
@@ -27,7 +27,17 @@ pub(super) const DESTINATION: Keyspace<(String,), DestinationRow> = Keyspace::ne
     Family::Hot,
     0xA8,
     "destination",
-    "server → failing since, tries, next try, from where on it has missed events; it fails, and is gone once it has all",
+    "server → failing since, tries, next try, from where on it has missed events, the transaction that it has not answered; \
+     it fails, and is gone once it has all",
+);
+
+/// Events for servers that were not in the room, and did not answer: that an invite was taken back. What a server has missed
+/// of rooms that it is in is told by their last events; of these it would never learn.
+pub(super) const OUTSIDE: Keyspace<(String, Position, RoomNo, Seq), ()> = Keyspace::new(
+    Family::Hot,
+    0xA9,
+    "outside",
+    "server, commit, room, number of an event; while the server fails, until it has got it",
 );
 
 /// What transactions of other servers were answered, for when they ask again.
@@ -49,8 +59,15 @@ pub(super) const STAGED: Keyspace<(RoomNo, Position, u32), StagedRow> = Keyspace
 );
 
 /// All keyspaces of this module, for the catalogue and the golden bytes.
-pub const KEYSPACES: &[KeyspaceInfo] =
-    &[SERVER_KEY.info(), KEY_DOCUMENT.info(), FED_TXN.info(), FED_TXN_AT.info(), STAGED.info(), DESTINATION.info()];
+pub const KEYSPACES: &[KeyspaceInfo] = &[
+    SERVER_KEY.info(),
+    KEY_DOCUMENT.info(),
+    FED_TXN.info(),
+    FED_TXN_AT.info(),
+    STAGED.info(),
+    DESTINATION.info(),
+    OUTSIDE.info(),
+];
 
 /// A key of another server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,11 +95,44 @@ pub(super) struct DestinationRow {
     pub(super) tries: u32,
     /// When it is tried next.
     pub(super) next_try: UnixMillis,
-    /// It has missed events of this commit or later.
+    /// It has missed events of this commit or later, besides those of the transaction.
     pub(super) resume: Position,
+    /// The transaction that it has not answered. It gets this one again before any other.
+    pub(super) unanswered: Option<TransactionRow>,
 }
 
-impl Record for DestinationRow {}
+impl Record for DestinationRow {
+    const VERSION: u8 = 2;
+    fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        let DestinationRowV1 { failing_since, tries, next_try, resume } = Value::decode(version, body)?;
+        Ok(Self { failing_since, tries, next_try, resume, unanswered: None })
+    }
+}
+
+/// [`DestinationRow`] as it was first stored.
+#[derive(Serialize, Deserialize)]
+struct DestinationRowV1 {
+    failing_since: UnixMillis,
+    tries: u32,
+    next_try: UnixMillis,
+    resume: Position,
+}
+
+impl Record for DestinationRowV1 {}
+
+/// A transaction that was sent, without the bodies of its events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TransactionRow {
+    /// Its id.
+    pub(super) id: String,
+    /// When it was made.
+    pub(super) made_at: UnixMillis,
+    /// Its events: which commit brought them, and their numbers in their rooms.
+    pub(super) events: Vec<(Position, RoomNo, Seq)>,
+    /// Rooms whose receipts it tells, and of which commits: from the first to the last of two.
+    pub(super) receipts: Vec<(RoomNo, Position, Position)>,
+}
+
 /// What a transaction was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TxnRow {

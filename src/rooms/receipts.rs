@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{EventId, OwnedEventId, OwnedUserId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, ServerName, UserId};
 use thiserror::Error;
 
 use super::{
@@ -238,18 +238,24 @@ fn found(
     Ok(keys.into_iter().map(of_room).collect())
 }
 
-/// The receipts of each of these rooms that everybody in it learns of and that moved at this commit or later, in their order
-/// and in that of arrival, up to `limit` of a room: two waves.
+/// The receipts of a server's users in each of these rooms that everybody there learns of and that moved at this commit or
+/// later, in their order and in that of arrival, the last `limit` of a room: two waves.
 pub fn public_since(
     view: &View<'_>,
     rooms: &[(RoomNo, Position)],
+    server: &ServerName,
     limit: usize,
 ) -> Result<Vec<Vec<Receipt>>, ReadError> {
     let span = |(room, since): &(RoomNo, Position)| {
         RECEIPT_LOG.span(&(*room,)).after(&(*room, Position(since.0.saturating_sub(1))))
     };
-    let pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), limit)?;
-    found(view, &pages, |receipt| receipt.kind == ReceiptType::Read)
+    let mut pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), usize::MAX)?;
+    for page in &mut pages {
+        let is_of = |user: &str| user.split_once(':').is_some_and(|(_, of)| of == server.as_str());
+        page.rows.retain(|((_, _, user, kind, _), ())| *kind == ReceiptType::Read as u8 && is_of(user));
+        page.rows.drain(..page.rows.len().saturating_sub(limit));
+    }
+    found(view, &pages, |_| true)
 }
 
 type ReceiptKey = (RoomNo, String, u8, String);

@@ -13,13 +13,14 @@ use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 use super::{
     Retries, Sender, catch_up,
     destination::{Destination, Failing, Plan},
-    queue::{Item, MOST_EPHEMERAL, Planned, Queue, Refusal},
+    queue::{Item, MOST_EPHEMERAL, Planned, Queue, Refusal, Sent, Typing},
     transaction::{self, Outcome},
+    turns::Class,
 };
 use crate::{
     federation::{
-        client::Bounds,
-        keys::{DESTINATION, DestinationRow},
+        client::{Bounds, ClientError},
+        keys::{DESTINATION, DestinationRow, OUTSIDE},
     },
     graph::{Event, RoomNo, RoomServer},
     rooms::receipts::{self, Receipt},
@@ -28,6 +29,8 @@ use crate::{
 
 /// Bytes of events after which no more go into a transaction: with the rest less than what web servers take as they come.
 const MOST_BYTES: usize = 900_000;
+/// How long a server is left alone at least that is asked too much.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// Receipts of one room that are told at once.
 const MOST_RECEIPTS: usize = 500;
 
@@ -44,14 +47,26 @@ struct Content {
     typing: Vec<(OwnedRoomId, OwnedUserId, bool)>,
 }
 
+impl Content {
+    fn ephemeral(&self) -> Vec<Vec<u8>> {
+        let rooms: Vec<_> = self.receipts.iter().map(|(room, receipts)| (&**room, receipts.clone())).collect();
+        let typing = self.typing.iter().map(|(room, user_id, types)| transaction::typing(room, user_id, *types));
+        let mut ephemeral: Vec<Vec<u8>> = typing.collect();
+        ephemeral.extend(transaction::receipts(&rooms));
+        ephemeral.truncate(MOST_EPHEMERAL);
+        ephemeral
+    }
+}
+
 /// What became of a plan.
 enum Done {
-    /// With these events.
-    Arrived(Vec<Item>),
+    Arrived(Sent),
     CaughtUp,
-    /// With these events.
-    Unwanted(Vec<Item>),
-    Failed,
+    Unwanted(Sent),
+    /// While it was brought up to date.
+    RefusesEverything,
+    Later(Sent, Option<Duration>),
+    Failed(Sent),
 }
 
 impl Sender {
@@ -63,9 +78,9 @@ impl Sender {
                 let next = if state.is_over || !state.is_loaded { None } else { state.next(self.0.clock.instant()) };
                 (next, state.timers.first().map(|(at, _)| *at))
             };
-            if let Some((server, is_probe)) = next {
+            if let Some((server, class)) = next {
                 let sender = self.clone();
-                self.0.tasks.spawn("federation: a transaction", async move { sender.serve(&server, is_probe).await });
+                self.0.tasks.spawn("federation: a transaction", async move { sender.serve(&server, class).await });
                 continue;
             }
             match timer {
@@ -83,56 +98,75 @@ impl Sender {
     }
 
     /// Sends what is next for a server.
-    async fn serve(&self, server: &OwnedServerName, is_probe: bool) {
-        let turn = Turn { sender: self, server, is_probe };
+    async fn serve(&self, server: &OwnedServerName, class: Class) {
+        let turn = Turn { sender: self, server, class };
         let Some(plan) = turn.plan() else { return };
         let done = AssertUnwindSafe(self.carry_out(server, plan)).catch_unwind().await;
-        let (done, panic) = match done {
-            Ok(Ok(done)) => (done, None),
+        match done {
+            Ok(Ok(done)) => self.conclude(&turn, done).await,
             Ok(Err(error)) => {
                 tracing::warn!(%server, %error, "what is to be sent can't be read");
-                (Done::Failed, None)
+                let unanswered = turn.change(|destination| destination.unanswered().cloned()).flatten();
+                self.fail(&turn, unanswered, Duration::ZERO).await;
             }
-            Err(panic) => (Done::Failed, Some(panic)),
-        };
+            Err(panic) => {
+                // Whatever it was about is not tried again as it was.
+                self.fail(&turn, None, Duration::ZERO).await;
+                drop(turn);
+                // Whoever runs the task counts it.
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    async fn conclude(&self, turn: &Turn<'_>, done: Done) {
         match done {
-            Done::Arrived(events) => {
-                turn.change(|destination| destination.arrived(&events));
-                self.forget(&turn).await;
+            Done::Arrived(sent) => {
+                let outside = turn.change(|destination| destination.take_outside(&sent.events)).flatten();
+                turn.change(|destination| destination.arrived(&sent.events));
+                self.forget(turn, outside).await;
             }
             Done::CaughtUp => {
                 turn.change(Destination::caught_up);
-                self.forget(&turn).await;
+                self.forget(turn, None).await;
             }
-            Done::Unwanted(events) => {
-                let mut refusal = Refusal::Fewer;
-                turn.change(|destination| refusal = destination.refused(&events));
-                tell_refusal(server, refusal, &events);
+            Done::Unwanted(sent) => {
+                let outside = turn.change(|destination| destination.take_outside(&sent.events)).flatten();
+                if outside.is_some() {
+                    turn.change(Destination::leaves_out);
+                    tell_refusal(turn.server, Refusal::LeftOut, &sent.events);
+                    return self.forget(turn, outside).await;
+                }
+                let refusal = turn.change(|destination| destination.refused(&sent)).unwrap_or(Refusal::Fewer);
+                tell_refusal(turn.server, refusal, &sent.events);
                 if refusal == Refusal::Everything {
-                    self.fail(&turn).await;
+                    self.fail(turn, None, Duration::ZERO).await;
                 }
             }
-            Done::Failed => self.fail(&turn).await,
-        }
-        if let Some(panic) = panic {
-            drop(turn);
-            // Whoever runs the task counts it.
-            resume_unwind(panic);
+            Done::RefusesEverything => self.fail(turn, None, Duration::ZERO).await,
+            Done::Later(sent, wait) => {
+                let wait = wait.unwrap_or(self.0.retries.first).max(SHORTEST_WAIT);
+                let now = self.0.clock.instant();
+                if turn.change(|destination| destination.pause(&sent, now, wait)) == Some(false) {
+                    self.fail(turn, Some(sent), wait).await;
+                }
+            }
+            Done::Failed(sent) => self.fail(turn, Some(sent), Duration::ZERO).await,
         }
     }
 
     async fn carry_out(&self, server: &ServerName, plan: Plan) -> Result<Done, ReadError> {
-        match plan {
-            Plan::CatchUp(from) => self.catch_up(server, from).await,
-            Plan::Transaction(planned) => {
-                let (events, outcome) = self.send(server, planned).await?;
-                Ok(match outcome {
-                    Outcome::Arrived => Done::Arrived(events),
-                    Outcome::Unwanted => Done::Unwanted(events),
-                    Outcome::Failed => Done::Failed,
-                })
-            }
-        }
+        let (sent, outcome) = match plan {
+            Plan::CatchUp(from) => return self.catch_up(server, from).await,
+            Plan::Again(sent) => self.transmit(server, sent, None).await?,
+            Plan::Transaction(planned) => self.send(server, planned).await?,
+        };
+        Ok(match outcome {
+            Outcome::Arrived => Done::Arrived(sent),
+            Outcome::Unwanted => Done::Unwanted(sent),
+            Outcome::Later(wait) => Done::Later(sent, wait),
+            Outcome::Failed => Done::Failed(sent),
+        })
     }
 
     /// The last events of each room that the server has missed, and the receipts since.
@@ -143,17 +177,18 @@ impl Sender {
             let page = self.0.store.read(move |view| catch_up::page(&reader, view, &other, from, after)).await?;
             queue.add(page.events, page.receipts);
             while !queue.is_empty() {
-                let (events, outcome) = self.send(server, queue.plan()).await?;
+                let (sent, outcome) = self.send(server, queue.plan()).await?;
                 match outcome {
-                    Outcome::Arrived => queue.arrived(&events),
+                    Outcome::Arrived => queue.arrived(&sent.events),
                     Outcome::Unwanted => {
-                        let refusal = queue.refused(&events);
-                        tell_refusal(server, refusal, &events);
+                        let refusal = queue.refused(&sent.events);
+                        tell_refusal(server, refusal, &sent.events);
                         if refusal == Refusal::Everything {
-                            return Ok(Done::Failed);
+                            return Ok(Done::RefusesEverything);
                         }
                     }
-                    Outcome::Failed => return Ok(Done::Failed),
+                    Outcome::Later(wait) => return Ok(Done::Later(sent, wait)),
+                    Outcome::Failed => return Ok(Done::Failed(sent)),
                 }
             }
             match page.next {
@@ -163,17 +198,53 @@ impl Sender {
         }
     }
 
-    /// Sends one transaction; says which of its events were in it, as not always all have room.
-    async fn send(&self, server: &ServerName, mut planned: Planned) -> Result<(Vec<Item>, Outcome), ReadError> {
-        let (sender, other, asked) = (self.clone(), server.to_owned(), planned.clone());
-        let content = self.0.store.read(move |view| sender.read_content(view, &other, &asked)).await?;
-        planned.events.truncate(content.taken);
-        Ok((planned.events, self.transmit(server, content).await))
+    /// Sends one new transaction; says what of the plan was in it, as not always all has room.
+    async fn send(&self, server: &ServerName, planned: Planned) -> Result<(Sent, Outcome), ReadError> {
+        let number = self.0.transactions.fetch_add(1, Ordering::Relaxed);
+        let whole = |(room, since)| (room, (since, Position(u64::MAX)));
+        let sent = Sent {
+            id: format!("{}{number}", self.0.boot),
+            made_at: self.0.clock.now(),
+            events: planned.events,
+            receipts: planned.receipts.into_iter().map(whole).collect(),
+        };
+        self.transmit(server, sent, Some(planned.typing)).await
     }
 
-    fn read_content(&self, view: &View<'_>, server: &ServerName, planned: &Planned) -> Result<Content, ReadError> {
+    /// Sends a transaction: for the first time with who types, and only if something is in it; or once more.
+    async fn transmit(
+        &self,
+        server: &ServerName,
+        mut sent: Sent,
+        typing: Option<Typing>,
+    ) -> Result<(Sent, Outcome), ReadError> {
+        let is_first = typing.is_some();
+        let (sender, other, asked) = (self.clone(), server.to_owned(), sent.clone());
+        let read = move |view: &View<'_>| {
+            let content = sender.read_content(view, &other, &asked, typing.as_deref().unwrap_or_default())?;
+            Ok::<_, ReadError>((content, view.horizon()))
+        };
+        let (content, horizon) = self.0.store.read(read).await?;
+        sent.events.truncate(content.taken);
+        sent.receipts.values_mut().for_each(|(_, through)| *through = horizon.min(*through));
+        let ephemeral = content.ephemeral();
+        if is_first && content.events.is_empty() && ephemeral.is_empty() {
+            return Ok((sent, Outcome::Arrived));
+        }
+        let body = transaction::body(&self.0.servers.own, sent.made_at, &content.events, &ephemeral);
+        let answer = self.0.client.put_and_skim(server, &transaction::target(&sent.id), body, ANSWER).await;
+        Ok((sent, self.read_answer(server, content.events.len(), &answer)))
+    }
+
+    fn read_content(
+        &self,
+        view: &View<'_>,
+        server: &ServerName,
+        sent: &Sent,
+        typing: &[((RoomNo, OwnedUserId), bool)],
+    ) -> Result<Content, ReadError> {
         let mut content = Content::default();
-        let wanted: Vec<_> = planned.events.iter().map(|item| (item.room, item.seq)).collect();
+        let wanted: Vec<_> = sent.events.iter().map(|item| (item.room, item.seq)).collect();
         let mut bytes = 0_usize;
         for event in self.0.reader.events(view, &wanted)? {
             let pdu = event.map(|event: Event| event.body.pdu);
@@ -184,8 +255,8 @@ impl Sender {
             content.taken += 1;
             content.events.extend(pdu);
         }
-        let typing = planned.typing.iter().map(|((room, _), _)| *room);
-        let numbers: Vec<RoomNo> = planned.receipts.keys().copied().chain(typing).collect();
+        let types = typing.iter().map(|((room, _), _)| *room);
+        let numbers: Vec<RoomNo> = sent.receipts.keys().copied().chain(types).collect();
         if numbers.is_empty() {
             return Ok(content);
         }
@@ -195,36 +266,25 @@ impl Sender {
             let joined = part.filter(|part| part.left == RoomServer::STILL)?.joined;
             Some((head?, joined))
         });
-        let known: Vec<_> = planned.receipts.iter().zip(heads.by_ref()).collect();
+        let known: Vec<_> = sent.receipts.iter().zip(heads.by_ref()).collect();
         let known: Vec<_> = known.into_iter().filter_map(|(told, head)| Some((told, head?))).collect();
-        let rooms: Vec<_> = known.iter().map(|((room, since), (_, joined))| (**room, (**since).max(*joined))).collect();
-        let told = receipts::public_since(view, &rooms, MOST_RECEIPTS)?;
-        for ((_, (head, _)), found) in known.into_iter().zip(told) {
-            let ours = found.into_iter().filter(|receipt| receipt.user_id.server_name() == self.0.servers.own);
+        let rooms: Vec<_> =
+            known.iter().map(|((room, (since, _)), (_, joined))| (**room, (*since).max(*joined))).collect();
+        let told = receipts::public_since(view, &rooms, &self.0.servers.own, MOST_RECEIPTS)?;
+        for (((_, (_, through)), (head, _)), found) in known.into_iter().zip(told) {
+            let ours = found.into_iter().filter(|receipt| receipt.position <= *through);
             content.receipts.push((head.room_id, ours.collect()));
         }
-        for (((_, user_id), types), head) in planned.typing.iter().zip(heads) {
+        for (((_, user_id), types), head) in typing.iter().zip(heads) {
             let Some((head, _)) = head else { continue };
             content.typing.push((head.room_id, user_id.clone(), *types));
         }
         Ok(content)
     }
 
-    /// Sends one transaction.
-    async fn transmit(&self, server: &ServerName, content: Content) -> Outcome {
-        let rooms: Vec<_> = content.receipts.iter().map(|(room, receipts)| (&**room, receipts.clone())).collect();
-        let typing = content.typing.iter().map(|(room, user_id, types)| transaction::typing(room, user_id, *types));
-        let mut ephemeral: Vec<Vec<u8>> = typing.collect();
-        ephemeral.extend(transaction::receipts(&rooms));
-        ephemeral.truncate(MOST_EPHEMERAL);
-        if content.events.is_empty() && ephemeral.is_empty() {
-            return Outcome::Arrived;
-        }
-        let number = self.0.transactions.fetch_add(1, Ordering::Relaxed);
-        let target = transaction::target(&format!("{}{number}", self.0.boot));
-        let body = transaction::body(&self.0.servers.own, self.0.clock.now(), &content.events, &ephemeral);
-        let answer = self.0.client.put_and_skim(server, &target, body, ANSWER).await;
-        match &answer {
+    /// What an answer to a transaction of so many events means.
+    fn read_answer(&self, server: &ServerName, events: usize, answer: &Result<Bytes, ClientError>) -> Outcome {
+        match answer {
             Ok(body) => {
                 for (event_id, error) in transaction::refused(body) {
                     tracing::debug!(%server, event_id, error, "an event is not taken");
@@ -232,14 +292,14 @@ impl Sender {
             }
             Err(error) => tracing::debug!(%error, "a transaction fails"),
         }
-        let outcome = transaction::outcome(&answer);
+        let outcome = transaction::outcome(answer);
         match outcome {
             Outcome::Arrived => {
                 self.0.arrived.fetch_add(1, Ordering::Relaxed);
-                let events = u64::try_from(content.events.len()).unwrap_or_default();
+                let events = u64::try_from(events).unwrap_or_default();
                 self.0.sent_events.fetch_add(events, Ordering::Relaxed);
             }
-            Outcome::Unwanted | Outcome::Failed => {
+            Outcome::Unwanted | Outcome::Later(_) | Outcome::Failed => {
                 self.0.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -247,22 +307,25 @@ impl Sender {
     }
 
     /// Notes that a server does not answer, in the store as well: only then the cursor may go on.
-    async fn fail(&self, turn: &Turn<'_>) {
+    /// `unanswered` is what it gets first when it is tried again, after `wait` at least.
+    async fn fail(&self, turn: &Turn<'_>, unanswered: Option<Sent>, wait: Duration) {
         let Retries { first, longest } = self.0.retries;
         let (now, at) = (self.0.clock.now(), self.0.clock.instant());
-        let mut row = None;
+        let (mut row, mut outside) = (None, Vec::new());
         {
             let mut state = self.0.state.lock();
             let followed = state.followed;
             if let Some(destination) = state.destinations.get_mut(turn.server) {
                 let before = destination.failing();
                 let tries = before.map_or(1, |failing| failing.tries.saturating_add(1));
-                let pause = jittered(backoff(first, longest, tries), self.0.random.u64());
+                let pause = jittered(backoff(first, longest, tries), self.0.random.u64()).max(wait.min(longest));
                 let since = before.map_or(now, |failing| failing.since);
-                let failing = Failing { since, tries, tried_at: at, next_try: at + pause };
-                let resume = destination.failed(failing, followed);
+                let failing = Failing { since, tries, tried_at: at, next_try: at + pause, lives: false };
+                let kept = unanswered.as_ref().map(Sent::to_row);
+                let resume = destination.failed(failing, unanswered, followed);
                 let next_try = now.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
-                row = Some(DestinationRow { failing_since: since, tries, next_try, resume });
+                outside = destination.outside_to_keep();
+                row = Some(DestinationRow { failing_since: since, tries, next_try, resume, unanswered: kept });
                 if tries == 1 {
                     tracing::info!(server = %turn.server, "the server does not answer; it is tried again from time to time");
                 }
@@ -271,24 +334,35 @@ impl Sender {
         let Some(row) = row else { return };
         let mut batch = Batch::new();
         batch.put(&DESTINATION, &(turn.server.as_str(),), &row);
+        outside.iter().for_each(|item| batch.put(&OUTSIDE, &item.outside_key(turn.server), &()));
         match self.0.store.commit_lazy(batch).await {
-            Ok(_) => turn.change(|destination| destination.is_kept = true),
+            Ok(_) => {
+                turn.change(|destination| {
+                    destination.is_kept = true;
+                    destination.keeps_outside(&outside);
+                });
+            }
             Err(error) => tracing::warn!(server = %turn.server, %error, "that the server does not answer is not kept"),
         }
     }
 
-    /// Forgets that a server failed once nothing waits for it any more.
-    async fn forget(&self, turn: &Turn<'_>) {
+    /// Forgets that a server failed once nothing waits for it any more, and what it has got of rooms in which it is not.
+    async fn forget(&self, turn: &Turn<'_>, outside: Option<(Item, bool)>) {
         let mut is_over = false;
         turn.change(|destination| {
             is_over = destination.is_kept && destination.is_up_to_date();
             destination.is_kept &= !is_over;
         });
-        if !is_over {
+        let mut batch = Batch::new();
+        if is_over {
+            batch.delete(&DESTINATION, &(turn.server.as_str(),));
+        }
+        if let Some((item, true)) = outside {
+            batch.delete(&OUTSIDE, &item.outside_key(turn.server));
+        }
+        if batch.is_empty() {
             return;
         }
-        let mut batch = Batch::new();
-        batch.delete(&DESTINATION, &(turn.server.as_str(),));
         if let Err(error) = self.0.store.commit_lazy(batch).await {
             tracing::warn!(server = %turn.server, %error, "that the server answers again is not kept");
         }
@@ -307,7 +381,7 @@ fn tell_refusal(server: &ServerName, refusal: Refusal, events: &[Item]) {
 struct Turn<'a> {
     sender: &'a Sender,
     server: &'a OwnedServerName,
-    is_probe: bool,
+    class: Class,
 }
 
 impl Turn<'_> {
@@ -319,10 +393,8 @@ impl Turn<'_> {
         destination.filter(|_| !is_over).map(Destination::plan)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Destination)) {
-        if let Some(destination) = self.sender.0.state.lock().destinations.get_mut(self.server) {
-            change(destination);
-        }
+    fn change<T>(&self, change: impl FnOnce(&mut Destination) -> T) -> Option<T> {
+        self.sender.0.state.lock().destinations.get_mut(self.server).map(change)
     }
 }
 
@@ -330,8 +402,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let inner = &self.sender.0;
         let mut state = inner.state.lock();
-        state.on_the_way = state.on_the_way.saturating_sub(1);
-        state.probes = state.probes.saturating_sub(usize::from(self.is_probe));
+        state.turns.end(self.class);
         if let Some(destination) = state.destinations.get_mut(self.server) {
             destination.is_busy = false;
         }

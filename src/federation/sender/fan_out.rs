@@ -1,16 +1,20 @@
 //! From the log into the queues: which events are for us to send, and to whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use ruma::{OwnedServerName, ServerName};
+use tokio::time::Instant;
 
 use super::{
-    Sender,
+    Inner, Sender, State,
     catch_up::{membership_of, takes_leave},
     queue::Item,
 };
 use crate::{
-    federation::keys::{DESTINATION, DestinationRow},
+    federation::keys::{DESTINATION, DestinationRow, OUTSIDE},
     graph::{
         Event, Reader, RoomNo, RoomServer, Seq, StateKey, Status,
         follower::{FollowError, Follower, cursor},
@@ -31,7 +35,9 @@ pub(super) struct FanOut(pub(super) Sender);
 /// What goes into the queues.
 #[derive(Default)]
 struct Found {
-    events: Vec<(OwnedServerName, Item)>,
+    runs: Vec<Run>,
+    /// Events for servers that are not in the room.
+    outside: Vec<(OwnedServerName, Item)>,
     /// Rooms in which users of ours have read, since when, and the servers there.
     receipts: Vec<(RoomNo, Position, Vec<OwnedServerName>)>,
 }
@@ -50,7 +56,13 @@ impl Follower for FanOut {
             return Ok(());
         };
         let now = self.0.0.clock.now();
-        let row = DestinationRow { failing_since: now, tries: 0, next_try: now, resume: after(at.position) };
+        let row = DestinationRow {
+            failing_since: now,
+            tries: 0,
+            next_try: now,
+            resume: after(at.position),
+            unanswered: None,
+        };
         let mut last: Option<(String, RoomNo)> = None;
         loop {
             let (reader, from) = (self.0.0.reader.clone(), last.clone());
@@ -87,20 +99,15 @@ impl Follower for FanOut {
             .collect();
         let (reader, own) = (sender.reader.clone(), sender.servers.own.clone());
         let found = sender.store.read(move |view| find(&reader, view, &own, &rows)).await?;
-        let now = sender.clock.instant();
+        let (kept, batch) = sender.queue(found);
+        if !kept.is_empty() {
+            // The cursor goes on without servers that fail, and no row of theirs says this. It waits while nothing does.
+            match sender.store.commit_lazy(batch).await {
+                Ok(_) => sender.keeps_outside(&kept),
+                Err(error) => tracing::warn!(%error, "what other servers are to be told later is not kept"),
+            }
+        }
         let mut state = sender.state.lock();
-        for (server, item) in found.events {
-            if sender.servers.allow(&server) {
-                state.destinations.entry(server.clone()).or_default().push(item);
-                state.note(&server, now);
-            }
-        }
-        for (room, since, servers) in found.receipts {
-            for server in servers.into_iter().filter(|server| sender.servers.allow(server)) {
-                state.destinations.entry(server.clone()).or_default().push_receipts(room, since);
-                state.note(&server, now);
-            }
-        }
         state.followed = through.max(state.followed);
         drop(state);
         sender.due.notify_one();
@@ -112,6 +119,64 @@ impl Follower for FanOut {
         let state = self.0.0.state.lock();
         let held = state.destinations.values().filter_map(super::Destination::holds).min();
         held.map_or(through, |held| Position(held.0.saturating_sub(1)).min(through))
+    }
+}
+
+impl Inner {
+    /// Puts into queues what was found. Says what must be kept of it, as its servers fail, and by which commit.
+    fn queue(&self, found: Found) -> (Vec<(OwnedServerName, Item)>, Batch) {
+        let now = self.clock.instant();
+        let (mut kept, mut batch) = (Vec::new(), Batch::new());
+        let mut state = self.state.lock();
+        for run in found.runs {
+            run.push(&mut state, &self.servers, now);
+        }
+        for (room, since, servers) in found.receipts {
+            for server in servers.into_iter().filter(|server| self.servers.allow(server)) {
+                state.destinations.entry(server.clone()).or_default().push_receipts(room, since);
+                state.note(&server, now);
+            }
+        }
+        for (server, item) in found.outside.into_iter().filter(|(server, _)| self.servers.allow(server)) {
+            if state.destinations.entry(server.clone()).or_default().push_outside(item) {
+                batch.put(&OUTSIDE, &item.outside_key(&server), &());
+                kept.push((server.clone(), item));
+            }
+            state.note(&server, now);
+        }
+        (kept, batch)
+    }
+
+    fn keeps_outside(&self, kept: &[(OwnedServerName, Item)]) {
+        let mut state = self.state.lock();
+        for (server, item) in kept {
+            if let Some(destination) = state.destinations.get_mut(server) {
+                destination.keeps_outside(&[*item]);
+            }
+        }
+    }
+}
+
+/// Events of one room that follow one another in the log, and to whom they go. A burst in a large room is many events for
+/// many servers: they are written down once, not for each.
+struct Run {
+    room: RoomNo,
+    servers: Arc<[(OwnedServerName, RoomServer)]>,
+    /// Each with those of the servers, by their places, that do not get it.
+    events: Vec<(Item, Vec<usize>)>,
+}
+
+impl Run {
+    fn push(&self, state: &mut State, servers: &super::Servers, now: Instant) {
+        for (place, (server, _)) in self.servers.iter().enumerate() {
+            let mut items = self.events.iter().filter(|(_, others)| !others.contains(&place)).peekable();
+            if items.peek().is_none() || !servers.allow(server) {
+                continue;
+            }
+            let destination = state.destinations.entry(server.clone()).or_default();
+            items.for_each(|(item, _)| destination.push(*item));
+            state.note(server, now);
+        }
     }
 }
 
@@ -160,20 +225,25 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
         let there = servers.of(room, first)?;
         for (index, event) in events.iter().enumerate().filter(|(_, event)| is_ours(&event.meta)) {
             let item = Item { position, room, seq: event.seq };
-            let to = there.iter().filter(|(server, row)| {
+            let others = there.iter().enumerate().filter(|(_, (server, row))| {
                 // Who sent it to us has it.
-                *server != event.sender.server_name() && is_for(server, row, &events, (index, position))
+                *server == event.sender.server_name() || !is_for(server, row, &events, (index, position))
             });
-            found.events.extend(to.map(|(server, _)| (server.clone(), item)));
+            let others = others.map(|(place, _)| place).collect();
+            match found.runs.last_mut().filter(|run| run.room == room) {
+                Some(run) => run.events.push((item, others)),
+                None => found.runs.push(Run { room, servers: Arc::clone(&there), events: vec![(item, others)] }),
+            }
             let taken_back = taken_back(reader, view, event)?;
             let others = taken_back.filter(|server| *server != *own && there.iter().all(|(other, _)| other != server));
-            found.events.extend(others.map(|server| (server, item)));
+            found.outside.extend(others.map(|server| (server, item)));
         }
     }
     for (room, since) in read {
-        let told = receipts::public_since(view, &[(room, since)], usize::MAX)?;
-        if told.iter().flatten().any(|receipt| receipt.user_id.server_name() == own) {
-            let there = servers.of(room, first)?.iter().filter(|(_, row)| row.left == RoomServer::STILL);
+        let told = receipts::public_since(view, &[(room, since)], own, 1)?;
+        if told.iter().any(|receipts| !receipts.is_empty()) {
+            let there = servers.of(room, first)?;
+            let there = there.iter().filter(|(_, row)| row.left == RoomServer::STILL);
             let there = there.map(|(server, _)| server.clone()).collect();
             found.receipts.push((room, since, there));
         }
@@ -184,7 +254,11 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
 /// Whether a server is a destination of the `index`-th of the events of a commit: it is in the room, or this is the last
 /// that it gets of it. By the commit alone that can't be told when the server came or went in this very one.
 fn is_for(server: &ServerName, row: &RoomServer, events: &[Event], (index, position): (usize, Position)) -> bool {
-    if position < row.joined || position > row.left {
+    if position < row.joined {
+        // It left by this and is back since.
+        return events.get(index).is_some_and(|event| takes_leave(event, server));
+    }
+    if position > row.left {
         return false;
     }
     let comes = |event: &Event| membership_of(event).is_some_and(|(user, joins)| joins && user.server_name() == server);
@@ -212,26 +286,28 @@ struct Servers<'a, 'v> {
     reader: &'a Reader,
     view: &'a View<'v>,
     own: &'a ServerName,
-    rooms: HashMap<RoomNo, Vec<(OwnedServerName, RoomServer)>>,
+    rooms: HashMap<RoomNo, Arc<[(OwnedServerName, RoomServer)]>>,
 }
 
 impl Servers<'_, '_> {
     /// The other servers that are in a room, or left it at `from` or later.
-    fn of(&mut self, room: RoomNo, from: Position) -> Result<&[(OwnedServerName, RoomServer)], ReadError> {
-        if !self.rooms.contains_key(&room) {
-            let (mut there, mut after) = (Vec::new(), None);
-            loop {
-                let page = self.reader.servers_in(self.view, room, from, (after.as_deref(), PAGE))?;
-                let named =
-                    page.servers.into_iter().filter_map(|(server, row)| Some((ServerName::parse(server).ok()?, row)));
-                there.extend(named.filter(|(server, _)| server != self.own));
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            self.rooms.insert(room, there);
+    fn of(&mut self, room: RoomNo, from: Position) -> Result<Arc<[(OwnedServerName, RoomServer)]>, ReadError> {
+        if let Some(there) = self.rooms.get(&room) {
+            return Ok(Arc::clone(there));
         }
-        Ok(self.rooms.get(&room).map_or(&[], Vec::as_slice))
+        let (mut there, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.reader.servers_in(self.view, room, from, (after.as_deref(), PAGE))?;
+            let named =
+                page.servers.into_iter().filter_map(|(server, row)| Some((ServerName::parse(server).ok()?, row)));
+            there.extend(named.filter(|(server, _)| server != self.own));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let there: Arc<[_]> = there.into();
+        self.rooms.insert(room, Arc::clone(&there));
+        Ok(there)
     }
 }

@@ -11,10 +11,11 @@ mod destination;
 mod fan_out;
 mod queue;
 mod transaction;
+mod turns;
 mod typing;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{
         Arc,
@@ -27,19 +28,25 @@ use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use tokio::{sync::Notify, time::Instant};
 
-use self::{destination::Destination, fan_out::FanOut, typing::Announced};
-use super::{Client, Federation, Servers, client::shortened, keys::DESTINATION};
+use self::{
+    destination::Destination,
+    fan_out::FanOut,
+    queue::Item,
+    turns::{Class, Turns},
+    typing::Announced,
+};
+use super::{
+    Client, Federation, Servers,
+    client::shortened,
+    keys::{DESTINATION, OUTSIDE},
+};
 use crate::{
     base::{clock::Clock, random::Random, tasks::Tasks},
     ephemeral::typing::Typing,
     graph::{Graph, Reader, follower, log::Ring},
-    store::{Position, ReadError, Store},
+    store::{Position, ReadError, Store, View},
 };
 
-/// Transactions on their way at once, to servers that answered the last time.
-const MOST_ON_THE_WAY: usize = 512;
-/// Transactions on their way at once to servers that did not.
-const MOST_PROBES: usize = 64;
 /// How long the end of the server waits for answers.
 const LAST_WAIT: Duration = Duration::from_secs(3);
 /// How long a part of the sender waits after the store has failed.
@@ -112,14 +119,9 @@ struct Inner {
 struct State {
     /// Those for which something waits, or that fail.
     destinations: HashMap<OwnedServerName, Destination>,
-    /// Those that may be sent something now, in their turn.
-    ready: VecDeque<OwnedServerName>,
-    /// The same for those that did not answer the last time.
-    ready_again: VecDeque<OwnedServerName>,
+    turns: Turns,
     /// When servers that fail are tried again.
     timers: BTreeSet<(Instant, OwnedServerName)>,
-    on_the_way: usize,
-    probes: usize,
     /// Up to where the log has been put into queues.
     followed: Position,
     /// What earlier processes left in the store is here.
@@ -224,9 +226,35 @@ impl Sender {
             }
             after = page.rows.into_iter().last().map(|((server,), _)| server);
             if !page.more {
-                state.is_loaded = true;
-                drop(state);
-                self.0.due.notify_one();
+                break;
+            }
+        }
+        self.load_outside().await?;
+        self.0.state.lock().is_loaded = true;
+        self.0.due.notify_one();
+        Ok(())
+    }
+
+    /// Reads what an earlier process had to tell servers of rooms in which they are not.
+    async fn load_outside(&self) -> Result<(), ReadError> {
+        let mut after = None;
+        loop {
+            let from = after.clone();
+            let read = move |view: &View<'_>| {
+                let whole = OUTSIDE.span(&());
+                view.scan(&from.as_ref().map_or(whole.clone(), |from| whole.after(from)), PAGE)
+            };
+            let page = self.0.store.read(read).await?;
+            let now = self.0.clock.instant();
+            let mut state = self.0.state.lock();
+            for ((server, position, room, seq), ()) in &page.rows {
+                let Ok(server) = ServerName::parse(server) else { continue };
+                let item = Item { position: *position, room: *room, seq: *seq };
+                state.destinations.entry(server.clone()).or_default().restore_outside(item);
+                state.note(&server, now);
+            }
+            after = page.rows.into_iter().last().map(|(key, ())| key);
+            if !page.more {
                 return Ok(());
             }
         }
@@ -251,7 +279,7 @@ impl Sender {
         let ended = async {
             loop {
                 let done = self.0.done.notified();
-                if self.0.state.lock().on_the_way == 0 {
+                if self.0.state.lock().turns.on_the_way() == 0 {
                     return;
                 }
                 done.await;
@@ -277,7 +305,7 @@ impl Sender {
             failing,
             active: state.destinations.len().saturating_sub(failing),
             waiting: all.map(Destination::waiting).sum(),
-            on_the_way: state.on_the_way,
+            on_the_way: state.turns.on_the_way(),
             arrived: read(&self.0.arrived),
             failed: read(&self.0.failed),
             events: read(&self.0.sent_events),
@@ -294,42 +322,37 @@ impl State {
             self.destinations.remove(server);
             return;
         }
-        let failing = destination.failing();
-        if destination.is_due(now) && !destination.is_ready {
-            destination.is_ready = true;
-            let queue = if failing.is_some() { &mut self.ready_again } else { &mut self.ready };
-            queue.push_back(server.to_owned());
-        } else if let Some(failing) = failing.filter(|_| !destination.is_busy && !destination.is_ready) {
-            self.timers.insert((failing.next_try, server.to_owned()));
+        let class = destination.class();
+        if destination.is_due(now) {
+            if destination.listed != Some(class) {
+                destination.listed = Some(class);
+                self.turns.list(server, class);
+            }
+        } else if let Some(at) = destination.not_before().filter(|_| !destination.is_busy) {
+            self.timers.insert((at, server.to_owned()));
         }
     }
 
-    /// The next server whose turn it is, and whether it did not answer the last time.
-    fn next(&mut self, now: Instant) -> Option<(OwnedServerName, bool)> {
+    /// The next server whose turn it is, and among whom.
+    fn next(&mut self, now: Instant) -> Option<(OwnedServerName, Class)> {
         while self.timers.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, server)) = self.timers.pop_first()
         {
             self.note(&server, now);
         }
-        loop {
-            let normal = self.on_the_way.saturating_sub(self.probes);
-            let (server, is_probe) = if normal < MOST_ON_THE_WAY && !self.ready.is_empty() {
-                (self.ready.pop_front()?, false)
-            } else if self.probes < MOST_PROBES {
-                (self.ready_again.pop_front()?, true)
-            } else {
-                return None;
-            };
+        while let Some((server, class)) = self.turns.next() {
             let Some(destination) = self.destinations.get_mut(&server) else { continue };
-            destination.is_ready = false;
-            if !destination.is_due(now) {
+            // Otherwise it is listed elsewhere since.
+            if destination.listed == Some(class) {
+                destination.listed = None;
+                if destination.is_due(now) {
+                    self.turns.begin(class);
+                    return Some((server, class));
+                }
                 self.note(&server, now);
-                continue;
             }
-            self.on_the_way += 1;
-            self.probes += usize::from(is_probe);
-            return Some((server, is_probe));
         }
+        None
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, ServerName};
 
 use crate::{
+    base::clock::UnixMillis,
+    federation::keys::TransactionRow,
     graph::{RoomNo, Seq},
     store::Position,
 };
@@ -29,6 +31,13 @@ pub(super) struct Item {
     pub(super) seq: Seq,
 }
 
+impl Item {
+    /// Its key in [`OUTSIDE`](crate::federation::keys::OUTSIDE).
+    pub(super) fn outside_key(self, server: &ServerName) -> (&str, Position, RoomNo, Seq) {
+        (server.as_str(), self.position, self.room, self.seq)
+    }
+}
+
 /// What goes into one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Planned {
@@ -37,7 +46,54 @@ pub(super) struct Planned {
     /// Rooms whose receipts are told, and since which commit.
     pub(super) receipts: BTreeMap<RoomNo, Position>,
     /// Who types.
-    pub(super) typing: Vec<((RoomNo, OwnedUserId), bool)>,
+    pub(super) typing: Typing,
+}
+
+/// Users, and whether they type in a room.
+pub(super) type Typing = Vec<((RoomNo, OwnedUserId), bool)>;
+
+/// A transaction that was sent. As long as it has no answer it is sent again as it was, and no other (server-server API,
+/// `PUT /send`): the other server may have taken it, and then knows it by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Its id.
+    pub(super) id: String,
+    /// When it was made.
+    pub(super) made_at: UnixMillis,
+    /// Its events.
+    pub(super) events: Vec<Item>,
+    /// Rooms whose receipts are told, and of which commits: from the first to the last of two.
+    pub(super) receipts: BTreeMap<RoomNo, (Position, Position)>,
+}
+
+impl Sent {
+    /// As it was kept.
+    pub(super) fn from_row(row: &TransactionRow) -> Self {
+        let item =
+            |(position, room, seq): &(Position, RoomNo, Seq)| Item { position: *position, room: *room, seq: *seq };
+        Self {
+            id: row.id.clone(),
+            made_at: row.made_at,
+            events: row.events.iter().map(item).collect(),
+            receipts: row.receipts.iter().map(|(room, since, through)| (*room, (*since, *through))).collect(),
+        }
+    }
+
+    /// As it is kept.
+    pub(super) fn to_row(&self) -> TransactionRow {
+        TransactionRow {
+            id: self.id.clone(),
+            made_at: self.made_at,
+            events: self.events.iter().map(|item| (item.position, item.room, item.seq)).collect(),
+            receipts: self.receipts.iter().map(|(room, (since, through))| (*room, *since, *through)).collect(),
+        }
+    }
+
+    /// The commit of the oldest of what is in it.
+    pub(super) fn since(&self) -> Option<Position> {
+        let receipts = self.receipts.values().map(|(since, _)| *since);
+        self.events.iter().map(|item| item.position).chain(receipts).min()
+    }
 }
 
 /// What a refusal means for the next transaction.
@@ -143,10 +199,25 @@ impl Queue {
         Planned { events, receipts: self.receipts_sent.clone(), typing }
     }
 
+    /// Whether these events are the next ones, and what is on its way.
+    pub(super) fn is_sending(&self, events: &[Item]) -> bool {
+        if events.is_empty() { !self.receipts_sent.is_empty() } else { self.events.front() == events.first() }
+    }
+
+    /// What is on its way, with these events, waits here no more.
+    pub(super) fn hand_over(&mut self, events: &[Item]) {
+        // They may have been given up meanwhile.
+        for item in events {
+            if self.events.front() == Some(item) {
+                self.events.pop_front();
+            }
+        }
+        self.receipts_sent.clear();
+    }
+
     /// It has arrived, with these of its events, which are the first ones.
     pub(super) fn arrived(&mut self, events: &[Item]) {
-        self.take_out(events);
-        self.receipts_sent.clear();
+        self.hand_over(events);
         (self.refusals, self.left_out) = (0, None);
         self.fewer = self.fewer.map(|fewer| fewer.saturating_mul(2)).filter(|fewer| *fewer < MOST_EVENTS);
     }
@@ -162,19 +233,9 @@ impl Queue {
             return Refusal::Fewer;
         }
         self.left_out = self.since();
-        self.take_out(events);
-        self.receipts_sent.clear();
+        self.hand_over(events);
         (self.refusals, self.fewer) = (self.refusals.saturating_add(1), Some(1));
         if self.refusals < MOST_REFUSALS { Refusal::LeftOut } else { Refusal::Everything }
-    }
-
-    fn take_out(&mut self, events: &[Item]) {
-        // They may have been given up meanwhile.
-        for item in events {
-            if self.events.front() == Some(item) {
-                self.events.pop_front();
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One transaction: its body, and what its answer means (server-server API, "Transactions").
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -105,7 +105,9 @@ pub(super) enum Outcome {
     Arrived,
     /// The other server will never take it like this: fewer events may do, or this one is left out.
     Unwanted,
-    /// Try again later.
+    /// It lives and is asked too much: the same again after this time, if it says one.
+    Later(Option<Duration>),
+    /// It does not answer, or something else does.
     Failed,
 }
 
@@ -115,11 +117,12 @@ pub(super) fn outcome(answer: &Result<Bytes, ClientError>) -> Outcome {
         // Something that is no server of Matrix answers 200 as well.
         Ok(body) if is_object(body) => Outcome::Arrived,
         Err(ClientError::Request(_)) => Outcome::Unwanted,
-        Err(ClientError::Refused { status, code, .. }) => match *status {
+        Err(ClientError::Refused { status, code, retry_after, .. }) => match *status {
             // Whoever says this, less may do.
             StatusCode::PAYLOAD_TOO_LARGE => Outcome::Unwanted,
             // Without a code of Matrix nobody has read it who could judge it.
             StatusCode::BAD_REQUEST if !code.is_empty() => Outcome::Unwanted,
+            StatusCode::TOO_MANY_REQUESTS => Outcome::Later(*retry_after),
             _ => Outcome::Failed,
         },
         Ok(_) | Err(_) => Outcome::Failed,
@@ -234,12 +237,13 @@ mod tests {
                 retry_after: None,
             }))
         };
-        for status in [401, 403, 404, 410, 421, 422, 429, 500, 502, 302] {
+        for status in [401, 403, 404, 410, 421, 422, 500, 502, 302] {
             assert_eq!(refused(status, "M_UNKNOWN"), Outcome::Failed, "{status}");
         }
         assert_eq!(refused(400, "M_BAD_JSON"), Outcome::Unwanted);
         assert_eq!(refused(400, ""), Outcome::Failed, "something between the servers");
         assert_eq!(refused(413, ""), Outcome::Unwanted);
+        assert_eq!(refused(429, "M_LIMIT_EXCEEDED"), Outcome::Later(None));
     }
 
     #[test]

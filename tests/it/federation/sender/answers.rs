@@ -108,10 +108,25 @@ async fn after_an_absence_a_refused_event_costs_only_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_says_later_is_asked_then_and_gets_all() {
+    let house = house().await;
+    let there = house.receiver("there");
+    there.set(Mode::Busy(20_000));
+    let ids = house.say_all(1..=5).await;
+    tokio::time::sleep(15 * SECOND).await;
+    assert_eq!((there.tried(), house.numbers().failing, house.numbers().waiting), (1, 0, 5));
+    there.set(Mode::Take);
+    tokio::time::sleep(8 * SECOND).await;
+    assert_eq!(there.event_ids(), ids, "each of them, not only the last");
+    let (first, second) = (&there.attempts()[0], &there.attempts()[1]);
+    assert_eq!((&first.id, first.events()), (&second.id, second.events()), "as it was refused");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_says_later_for_ever_does_not_answer() {
     let house = house().await;
     let there = house.receiver("there");
-    // More than a year, in a number that is none of ms.
+    // An eternity.
     there.set(Mode::Busy(u64::MAX));
     house.say("hello").await;
     tokio::time::sleep(20 * 60 * SECOND).await;

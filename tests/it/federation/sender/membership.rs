@@ -92,6 +92,20 @@ async fn who_leaves_by_itself_and_comes_back_gets_what_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_back_before_its_kick_was_told_learns_of_it() {
+    let house = House::with(&["there"]).await;
+    house.receiver("there").set(Mode::Never);
+    house.change("kick", "@user:there").await;
+    house.join("there").await;
+    // What was not acknowledged is looked at again, when the server is in the room since a later commit.
+    let house = house.crashed();
+    house.receiver("there").set(Mode::Take);
+    house.say("after").await;
+    settle().await;
+    assert_eq!(bodies(&house, "there"), ["leave @user:there", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_invite_that_is_taken_back_is_told_to_whoever_was_invited() {
     let mut house = House::with(&["there"]).await;
     let guest = house.open("guest");

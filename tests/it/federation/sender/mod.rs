@@ -1,5 +1,6 @@
 //! What other servers are sent, when, and what becomes of it when they do not answer.
 
+mod again;
 mod answers;
 mod failing;
 mod membership;

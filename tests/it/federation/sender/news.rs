@@ -1,6 +1,11 @@
 //! Ephemeral news: who types, who has read.
 
-use myelin::ephemeral::typing;
+use myelin::{
+    ephemeral::typing,
+    rooms::receipts::{self, ReceiptError, ReceiptType, Thread},
+    store::Batch,
+};
+use ruma::{EventId, UserId};
 use serde_json::{Value, json};
 
 use super::{
@@ -69,7 +74,7 @@ async fn reads(house: &House, kind: &str, event: &str, thread: Option<&str>) {
     house.server.post(&path).by(&house.alice).json(&body).send().await.ok();
 }
 
-fn receipts(house: &House, news: &[Value]) -> Vec<(String, Option<String>)> {
+fn told(house: &House, news: &[Value]) -> Vec<(String, Option<String>)> {
     let receipts = news.iter().filter(|one| one["edu_type"] == "m.receipt");
     let of = |one: &Value| {
         let user = &one["content"][&house.room_id]["m.read"]["@alice:here.org"];
@@ -92,10 +97,10 @@ async fn public_receipts_are_told_with_their_thread() {
     assert_eq!(there.news(), [Value::Null; 0], "what is private stays here");
     reads(&house, "m.read", &ids[0], None).await;
     settle().await;
-    assert_eq!(receipts(&house, &there.news()), [(ids[0].clone(), None)]);
+    assert_eq!(told(&house, &there.news()), [(ids[0].clone(), None)]);
     reads(&house, "m.read", &ids[1], Some("main")).await;
     settle().await;
-    assert_eq!(receipts(&house, &there.news()), [(ids[1].clone(), Some("main".to_owned()))]);
+    assert_eq!(told(&house, &there.news()), [(ids[1].clone(), Some("main".to_owned()))]);
     assert_eq!(outside.tried(), 0);
 }
 
@@ -114,7 +119,7 @@ async fn receipts_that_wait_become_one_and_outlive_an_absence() {
     assert_eq!(there.tried(), 1, "who does not answer is not tried for each of them");
     there.set(Mode::Take);
     tokio::time::sleep(30 * SECOND).await;
-    assert_eq!(receipts(&house, &there.news()), [(ids[4].clone(), None)]);
+    assert_eq!(told(&house, &there.news()), [(ids[4].clone(), None)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,8 +136,7 @@ async fn receipts_that_come_while_others_are_on_their_way_are_told() {
     settle().await;
     reads(&house, "m.read", &ids[2], None).await;
     tokio::time::sleep(40 * SECOND).await;
-    let told = receipts(&house, &there.news());
-    assert_eq!(told, [(ids[0].clone(), None), (ids[2].clone(), None)]);
+    assert_eq!(told(&house, &there.news()), [(ids[0].clone(), None), (ids[2].clone(), None)]);
     assert_eq!((there.tried(), house.numbers().active), (2, 0));
 }
 
@@ -154,4 +158,30 @@ async fn who_is_removed_learns_no_more_who_reads_and_types() {
         tokio::time::sleep(30 * SECOND).await;
         assert_eq!(there.news().len(), if what == "kick" { 0 } else { 2 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_absence_our_receipts_are_told_however_many_others_have_read() {
+    let house = House::configured("[federation]\nfirst_retry = \"10s\"", &["there"]).await;
+    house.receiver("there").set(Mode::Status(503));
+    let id = house.say("hello").await;
+    settle().await;
+    let (app, room) = (house.server.app(), house.room);
+    let (event_id, mut batch) = (EventId::parse(&id).unwrap(), Batch::new());
+    app.store
+        .read_blocking::<_, ReceiptError>(|view| {
+            for number in 0..600 {
+                let user = UserId::parse(format!("@user{number}:there")).unwrap();
+                let receipt = (ReceiptType::Read, &Thread::Unthreaded, &*event_id, 7);
+                assert!(receipts::put(app.graph.reader(), view, &mut batch, (room, &user), receipt)?);
+            }
+            Ok(())
+        })
+        .unwrap();
+    receipts::record(&mut batch, room);
+    app.store.commit(batch).await.unwrap();
+    reads(&house, "m.read", &id, None).await;
+    house.receiver("there").set(Mode::Take);
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!(told(&house, &house.receiver("there").news()), [(id, None)]);
 }

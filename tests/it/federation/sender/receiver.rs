@@ -42,6 +42,8 @@ pub enum Mode {
     Garbage,
     /// Refuses, by 400, what holds an event with this text.
     Refuse(&'static str),
+    /// Takes it, and never answers.
+    Silent,
     /// Answers this status and text.
     Raw(u16, String),
     /// Something before it refuses what is longer than so many bytes.
@@ -127,6 +129,10 @@ impl Receiver {
         };
         match mode {
             Mode::Never => std::future::pending().await,
+            Mode::Silent => {
+                self.0.lock().unwrap().taken.push(transaction);
+                return std::future::pending().await;
+            }
             Mode::Raw(status, text) => {
                 let mut answer = reply(status, &json!({})).unwrap();
                 answer.body = text.into();
