@@ -321,6 +321,7 @@ impl From<ResidentError> for Refusal {
             }
             ResidentError::UnableToAuthorise => bad_request("M_UNABLE_TO_AUTHORISE_JOIN", &error),
             ResidentError::UnableToGrant => bad_request("M_UNABLE_TO_GRANT_JOIN", &error),
+            ResidentError::TooOften(wait) => Self::limit_exceeded(wait),
             ResidentError::Invalid(_) => Self::invalid_param(error.to_string()),
             ResidentError::Answer(error) => error.into(),
             ResidentError::Send(SendError::Busy) => Self::limit_exceeded(std::time::Duration::from_secs(1)),

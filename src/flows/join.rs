@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     federation::joining::join::Join,
-    graph::{Membership, Reader, RoomNo, outside::Outside},
+    graph::{Membership, Reader, RoomNo},
     rooms::{
         guest_access,
         restricted::{self, AUTHORISED_VIA, Admission},
@@ -107,7 +107,10 @@ async fn look_up(app: &App, user_id: &UserId, room_id: &RoomId) -> Result<(Place
 fn place(reader: &Reader, view: &View<'_>, user_id: &UserId, room_id: &RoomId) -> Result<Place, RoomError> {
     let Some(room) = reader.room_no(view, room_id)? else { return Ok(Place::Elsewhere(Others::default())) };
     // Who invites is in the room, most likely.
-    let invite = reader.user_room(view, user_id, room)?.and_then(|row| Outside::of(&row));
+    let invite = match reader.user_room(view, user_id, room)? {
+        Some(row) => reader.outside(view, user_id, (room, &row))?,
+        None => None,
+    };
     let mut known = invite.map(|invite| invite.via).unwrap_or_default();
     let Some(head) = reader.head(view, room)? else {
         return Ok(Place::Elsewhere(Others { known, remembered: Vec::new() }));

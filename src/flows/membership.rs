@@ -93,6 +93,8 @@ async fn stood_outside(app: &App, user_id: &UserId, change: &Change) -> Result<b
             let content = member_content(Membership::Leave, &MemberProfile::default(), reason);
             outside::leave(app, user_id.to_owned(), *outside, content).await?;
         }
+        // Nobody in the room waits for an answer.
+        (outside::Place::Stale(room), Act::Leave) => app.graph.settle_outside(room).await?,
         (outside::Place::Outside(known), Act::Knock) => {
             let content = member_content(Membership::Knock, &profile, reason);
             let version = Some(known.room_version.clone());
@@ -114,7 +116,7 @@ async fn knock(
     (content, known, room_version): (CanonicalJsonObject, Vec<OwnedServerName>, Option<RoomVersionId>),
 ) -> Result<(), RoomError> {
     let (room_id, user_id) = (change.room_id.clone(), user_id.to_owned());
-    let asked = joining::outside::Change { room_id, user_id, content, room_version };
+    let asked = joining::outside::Change { room_id, user_id, content, room_version, instead_of: None };
     outside::knock(app, asked, (change.via.clone(), known)).await
 }
 

@@ -9,8 +9,8 @@ use super::{
     keys::*,
     log::{Entry, Stream},
     rows::{
-        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StagedRoom, StateKey,
-        UserRoom,
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, OutsideAt, OutsideRow, PartialJoin, RoomServer,
+        StagedRoom, StateKey, UserRoom,
     },
     state::Node,
     types::{Membership, RoomNo, Root, Seq, Slot, Status, Tie},
@@ -118,10 +118,14 @@ fn rows_of_members(golden: &mut Golden) {
         left_at: Some(Position(299)),
         was_joined: true,
         forgotten: false,
-        out_of_band: Some(b"{}".to_vec()),
+        outside: Some(text("there")),
         joined_at: Some(Position(298)),
     };
     golden.row(&USER_ROOM, (text(USER), ROOM), row);
+    let row = OutsideRow { membership: Membership::Invite, position: Position(300), told: b"{}".to_vec() };
+    golden.row(&OUTSIDE, (ROOM, text(USER), text("there")), row);
+    let at = OutsideAt { server: text("there"), is_over: true };
+    golden.row(&OUTSIDE_OF_USER, (text(USER), Position(300), ROOM), at);
     let server = RoomServer { joined_users: 2, joined: Position(300), left: RoomServer::STILL };
     golden.row(&ROOM_SERVER, (ROOM, text("there")), server);
     golden.row(&SERVER_ROOM, (text("there"), ROOM), ());
@@ -137,6 +141,15 @@ fn a_users_room_of_the_first_version_is_read() {
     assert_eq!(joined.joined_at, Some(Position(300)));
     bytes[1] = 4;
     assert_eq!((read(&bytes).membership, read(&bytes).joined_at), (Membership::Ban, None));
+}
+
+/// Rows that were written when what came from outside of the room was part of them.
+#[test]
+fn a_users_room_of_the_second_version_is_read() {
+    let row: UserRoom =
+        crate::store::value::from_bytes(&[2, 2, 1, 7, 0xAC, 2, 0, 0, 1, 0, 1, 2, 0x7B, 0x7D, 1, 5]).unwrap();
+    assert_eq!((row.membership, row.position, row.outside), (Membership::Join, Position(300), None));
+    assert_eq!(row.joined_at, Some(Position(5)));
 }
 
 /// A leaf is the other form of a node, whose keyspace has one golden row only.

@@ -225,7 +225,13 @@ impl Graph {
         self.0.tasks.spawn("adopt room", async move {
             let inner = &graph.0;
             let handles = (&inner.env, &inner.store, &inner.lanes);
-            let _ = answer.send(write::adopt(handles, &inner.adopting, adoption).await);
+            let adopted = write::adopt(handles, &inner.adopting, adoption).await;
+            if let Ok(placed) = &adopted
+                && let Err(error) = write::settle(&inner.store, placed.room).await
+            {
+                tracing::warn!(%error, "invites to a room that was joined since could not be ended");
+            }
+            let _ = answer.send(adopted);
         });
         answered.await.unwrap_or(Err(SendError::Stopped.into()))
     }
@@ -236,6 +242,14 @@ impl Graph {
     /// When the store fails.
     pub async fn stand_outside(&self, standing: Standing) -> Result<Stood, SendError> {
         write::stand(&self.0.env, &self.0.store, standing).await
+    }
+
+    /// Ends invites and knocks from outside of a room that this server is in by now, where the room does not know of them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn settle_outside(&self, room: RoomNo) -> Result<(), SendError> {
+        write::settle(&self.0.store, room).await
     }
 
     /// Throws away what a server that stopped in the middle of a join has written ahead. To be called at the start.

@@ -9,8 +9,8 @@ use super::{
     head::Head,
     log::Entry,
     rows::{
-        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, PartialJoin, RoomServer, StagedRoom, StateKey,
-        UserRoom,
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, OutsideAt, OutsideRow, PartialJoin, RoomServer,
+        StagedRoom, StateKey, UserRoom,
     },
     state::Node,
     types::{RoomNo, Root, Seq, Slot, Tie},
@@ -95,7 +95,7 @@ pub const USER_ROOM: Keyspace<(String, RoomNo), UserRoom> = Keyspace::new(
     Family::Index,
     0x05,
     "user_room",
-    "local user, room → membership, seq, position, state at the leave, forgotten, position of the join, out-of-band event; own membership changes",
+    "local user, room → membership, seq, position, state at the leave, forgotten, position of the join, server of an event from outside; own membership changes",
 );
 /// Servers of a room.
 pub const ROOM_SERVER: Keyspace<(RoomNo, String), RoomServer> = Keyspace::new(
@@ -125,6 +125,20 @@ pub const THREAD: Keyspace<(RoomNo, Tie, Seq), ()> = Keyspace::new(
 /// Events by the time that they say.
 pub const BY_TIME: Keyspace<(RoomNo, u64, Seq), ()> =
     Keyspace::new(Family::Index, 0x0A, "by_time", "room, origin_server_ts, seq; accepted");
+/// What local users are to rooms by events that came without the room: each server may say something.
+pub const OUTSIDE: Keyspace<(RoomNo, String, String), OutsideRow> = Keyspace::new(
+    Family::Index,
+    0x0B,
+    "outside",
+    "room, local user, server → membership, position, event and what is told of the room; an invite, knock or leave without the room",
+);
+/// The same by user, the oldest first.
+pub const OUTSIDE_OF_USER: Keyspace<(String, Position, RoomNo), OutsideAt> = Keyspace::new(
+    Family::Index,
+    0x0C,
+    "outside_of_user",
+    "local user, position, room → server, whether it is over; with the event",
+);
 
 /// Events in the order of arrival.
 pub const ROOM_LOG: Keyspace<(RoomNo, Position, u32), Logged> =
@@ -179,6 +193,8 @@ pub const KEYSPACES: &[KeyspaceInfo] = &[
     RELATION.info(),
     THREAD.info(),
     BY_TIME.info(),
+    OUTSIDE.info(),
+    OUTSIDE_OF_USER.info(),
     ROOM_LOG.info(),
     LOG.info(),
     NODE.info(),

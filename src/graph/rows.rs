@@ -120,7 +120,7 @@ impl Record for Member {}
 pub struct UserRoom {
     /// The user's standing.
     pub membership: Membership,
-    /// The membership event; `None` when it is known only from outside the room (`out_of_band`).
+    /// The membership event; `None` when it is known only from outside the room.
     pub seq: Option<Seq>,
     /// The commit that brought this standing.
     pub position: Position,
@@ -132,13 +132,47 @@ pub struct UserRoom {
     pub was_joined: bool,
     /// The user has forgotten the room.
     pub forgotten: bool,
-    /// An invite, knock or leave that came without the room: the event and its stripped state, as JSON.
-    pub out_of_band: Option<Vec<u8>>,
+    /// Of an invite, knock or leave that came without the room: the server that it came from, by which its event is found
+    /// in `outside`.
+    pub outside: Option<String>,
     /// While they are in the room: the commit by which they joined, which a new name or picture does not move.
     pub joined_at: Option<Position>,
 }
 
 impl Record for UserRoom {
+    const VERSION: u8 = 3;
+    fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
+        let old: UserRoomV2 = Value::decode(version, body)?;
+        Ok(Self {
+            membership: old.membership,
+            seq: old.seq,
+            position: old.position,
+            left_root: old.left_root,
+            left_at: old.left_at,
+            was_joined: old.was_joined,
+            forgotten: old.forgotten,
+            // No release has written events from outside into the row itself.
+            outside: None,
+            joined_at: old.joined_at,
+        })
+    }
+}
+
+/// [`UserRoom`] when what came from outside was part of it.
+#[derive(Serialize, Deserialize)]
+struct UserRoomV2 {
+    membership: Membership,
+    seq: Option<Seq>,
+    position: Position,
+    left_root: Option<Root>,
+    left_at: Option<Position>,
+    was_joined: bool,
+    forgotten: bool,
+    out_of_band: Option<Vec<u8>>,
+    joined_at: Option<Position>,
+}
+
+impl Record for UserRoomV2 {
     const VERSION: u8 = 2;
     fn upgrade(version: u8, body: &[u8]) -> Result<Self, DecodeError> {
         let old: UserRoomV1 = Value::decode(version, body)?;
@@ -171,6 +205,28 @@ struct UserRoomV1 {
 }
 
 impl Record for UserRoomV1 {}
+
+/// What a local user is to a room by an event that came without the room, from one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideRow {
+    /// `invite`, `knock`, `leave` or `ban`.
+    pub membership: Membership,
+    /// The commit that brought the first event of this server; a later one that says the same again takes its place.
+    pub position: Position,
+    /// The event and what is told of the room, as JSON.
+    pub told: Vec<u8>,
+}
+impl Record for OutsideRow {}
+
+/// One of the [`OutsideRow`]s of a user, in the order in which they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideAt {
+    /// The server that it came from.
+    pub server: String,
+    /// It waits for nothing more: a leave or a ban.
+    pub is_over: bool,
+}
+impl Record for OutsideAt {}
 
 /// A server that is or was in a room. A destination of an event at `p` if joined ≤ p ≤ left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,21 +1,9 @@
 //! Limits on how often: by what is asked, and by whom.
 
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{self, Clock as _},
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::keyed::DashMapStateStore,
-};
-use tokio::time::Instant;
+pub use crate::base::budget::Budget;
+use crate::base::budget::Budgets;
 
 /// How dear an endpoint is. Each class has a budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,15 +22,6 @@ pub enum RateClass {
     Federation,
     /// `/sync`: those that begin anew or ask for everything count as [`RateClass::Heavy`].
     Poll,
-}
-
-/// A budget: `burst` at once, refilled at `per_second`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// Requests a second, in the long run; more than 0.
-    pub per_second: f64,
-    /// Requests at once.
-    pub burst: u32,
 }
 
 /// The budgets of all classes; `None` for no limit.
@@ -64,30 +43,8 @@ pub struct RateLimits {
     pub federation: Option<Budget>,
 }
 
-/// Keys that a limiter remembers before it forgets those that are at rest.
-const MOST_KEYS: usize = 100_000;
-/// Forgetting looks at every key: it is done once in so many requests.
-const FORGET_EVERY: u32 = 4_096;
-
 /// Counts requests of one process against [`RateLimits`].
-pub struct Limiter {
-    hasher: RandomState,
-    requests: AtomicU32,
-    classes: [(RateClass, Option<Keyed>); 7],
-}
-
-type Keyed = RateLimiter<u64, DashMapStateStore<u64>, Ticks, NoOpMiddleware<Nanos>>;
-
-/// The runtime's clock, which a test can move.
-#[derive(Clone, Debug)]
-struct Ticks(Instant);
-
-impl clock::Clock for Ticks {
-    type Instant = Nanos;
-    fn now(&self) -> Nanos {
-        Nanos::from(self.0.elapsed())
-    }
-}
+pub struct Limiter([(RateClass, Option<Budgets>); 7]);
 
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,40 +55,23 @@ impl fmt::Debug for Limiter {
 impl Limiter {
     /// A limiter with full budgets.
     pub fn new(limits: RateLimits) -> Self {
-        let ticks = Ticks(Instant::now());
-        let limiter = |budget: Option<Budget>| {
-            let quota = budget.and_then(quota)?;
-            Some(RateLimiter::new(quota, DashMapStateStore::default(), ticks.clone()))
-        };
-        Self {
-            hasher: RandomState::new(),
-            requests: AtomicU32::new(0),
-            classes: [
-                (RateClass::Light, limiter(limits.light)),
-                (RateClass::Heavy, limiter(limits.heavy)),
-                (RateClass::Send, limiter(limits.send)),
-                (RateClass::Poll, limiter(limits.poll)),
-                (RateClass::Login, limiter(limits.login)),
-                (RateClass::Register, limiter(limits.register)),
-                (RateClass::Federation, limiter(limits.federation)),
-            ],
-        }
+        let budgets = |budget: Option<Budget>| budget.and_then(Budgets::new);
+        Self([
+            (RateClass::Light, budgets(limits.light)),
+            (RateClass::Heavy, budgets(limits.heavy)),
+            (RateClass::Send, budgets(limits.send)),
+            (RateClass::Poll, budgets(limits.poll)),
+            (RateClass::Login, budgets(limits.login)),
+            (RateClass::Register, budgets(limits.register)),
+            (RateClass::Federation, budgets(limits.federation)),
+        ])
     }
 
     /// Takes one from the budget of `who` (a user id or an address), or says how long to wait.
     pub fn check(&self, class: RateClass, who: &str) -> Result<(), Duration> {
-        let limiter = self.classes.iter().find(|(of, _)| *of == class).and_then(|(_, limiter)| limiter.as_ref());
-        let Some(limiter) = limiter else { return Ok(()) };
-        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(FORGET_EVERY) && limiter.len() > MOST_KEYS {
-            limiter.retain_recent();
-        }
-        limiter.check_key(&self.hasher.hash_one(who)).map_err(|busy| busy.wait_time_from(limiter.clock().now()))
+        let budgets = self.0.iter().find(|(of, _)| *of == class).and_then(|(_, budgets)| budgets.as_ref());
+        budgets.map_or(Ok(()), |budgets| budgets.take(who))
     }
-}
-
-fn quota(budget: Budget) -> Option<Quota> {
-    let period = Duration::try_from_secs_f64(1.0 / budget.per_second).ok()?;
-    Some(Quota::with_period(period)?.allow_burst(NonZeroU32::new(budget.burst)?))
 }
 
 #[cfg(test)]

@@ -18,10 +18,13 @@ use crate::{
     federation::{Bounds, ClientError},
     graph::{
         Membership, Proposal, Reader, RoomNo, SendError,
-        outside::{Outside, Standing, Stood},
+        outside::{By, Outside, Standing, Stood},
     },
     store::View,
 };
+
+/// Tries to make room for an invite where many wait.
+const TRIES: usize = 3;
 
 /// An invite of a local user that another server sends, checked.
 #[derive(Clone, Debug)]
@@ -164,13 +167,22 @@ impl Handshakes {
     /// See [`ResidentError`].
     pub async fn accept_invite(&self, invite: Invite) -> Result<Pdu, ResidentError> {
         let Invite { pdu, invitee, room_version, stripped, origin } = invite;
+        self.0.invites.take(&origin, &invitee).map_err(ResidentError::TooOften)?;
         let signed = self.0.graph.countersign(&pdu, &room_version)?;
         let outside = Outside::new(&signed, room_version, stripped, vec![origin]);
-        let outside = outside.ok_or_else(|| ResidentError::Invalid("the event can't be kept".to_owned()))?;
-        let standing = Standing { user_id: invitee, membership: Membership::Invite, outside, instead_of: None };
-        match self.0.graph.stand_outside(standing).await? {
-            Stood::Yes | Stood::InRoom(_) | Stood::Otherwise => Ok(signed),
+        let outside =
+            outside.ok_or_else(|| ResidentError::Invalid("the event is too large for an invite".to_owned()))?;
+        let user_id = invitee.clone();
+        let standing = Standing { user_id, membership: Membership::Invite, outside, by: By::Server, instead_of: None };
+        for _ in 0..TRIES {
+            match self.0.graph.stand_outside(standing.clone()).await? {
+                Stood::Yes | Stood::InRoom(_) | Stood::Otherwise => return Ok(signed),
+                // Of one server the newest stand: it may be that somebody there floods the user, and others do not.
+                Stood::Crowded(Some(oldest)) => self.make_room(&invitee, *oldest).await?,
+                Stood::Crowded(None) => break,
+            }
         }
+        Err(ResidentError::Forbidden("too many invites wait for this user's answer".to_owned()))
     }
 
     /// Lets the server of an invited user sign the invite. The event is one of ours; so is the one that is given back, but

@@ -11,6 +11,7 @@
 
 mod answer;
 pub mod invite;
+mod invite_budget;
 pub mod join;
 pub mod outside;
 pub mod resident;
@@ -25,6 +26,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+use self::invite_budget::InviteBudgets;
 pub(super) use self::under_way::UnderWay;
 use super::{
     Client, ClientError, Federation, Keys,
@@ -79,6 +81,7 @@ struct Inner {
     graph: Graph,
     rooms: Rooms,
     typing: Typing,
+    invites: InviteBudgets,
     /// Answers of the size of a room's state that are on their way.
     answers: Semaphore,
     rooms_turns: Turns<OwnedRoomId>,
@@ -105,6 +108,7 @@ impl Handshakes {
             graph: graph.clone(),
             rooms: rooms.clone(),
             typing: typing.clone(),
+            invites: InviteBudgets::new(),
             answers: Semaphore::new(MOST_ANSWERS),
             rooms_turns: Turns::of(1, usize::MAX),
             users_turns: Turns::of(JOINS_OF_A_USER, MOST_JOINS_OF_A_USER),

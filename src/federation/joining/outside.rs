@@ -1,12 +1,12 @@
 //! Leaving and knocking through another server: for rooms that this one is not in.
 
 use ruma::{
-    OwnedRoomId, OwnedUserId, RoomVersionId, ServerName,
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId, ServerName, UserId,
     api::federation::membership::{
         RawStrippedState, create_knock_event::v1 as send_knock, create_leave_event::v2 as send_leave,
         prepare_knock_event::v1 as make_knock, prepare_leave_event::v1 as make_leave,
     },
-    canonical_json::CanonicalJsonObject,
+    canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -16,7 +16,7 @@ use crate::{
     federation::Bounds,
     graph::{
         Membership, SendError,
-        outside::{Outside, Standing},
+        outside::{By, Outside, Standing},
     },
 };
 
@@ -31,6 +31,8 @@ pub struct Change {
     pub content: CanonicalJsonObject,
     /// The room's version, if it is known: nothing is signed for another one.
     pub room_version: Option<RoomVersionId>,
+    /// The event that brought what the user is now, if only that is to be changed.
+    pub instead_of: Option<OwnedEventId>,
 }
 
 impl Change {
@@ -67,24 +69,40 @@ impl Handshakes {
     /// # Errors
     /// When it can't be written.
     pub async fn leave_alone(&self, change: &Change, left: &Outside) -> Result<(), HandshakeError> {
+        let ours = self.farewell(&change.user_id, left, change.content.clone())?;
+        let own = self.0.graph.server_name().to_owned();
+        self.stand(change, Membership::Leave, (&ours, left.room_version.clone()), Vec::new(), &own).await
+    }
+
+    /// Takes the oldest invite of a server out of the way of its newest: as if it had taken it back.
+    pub(super) async fn make_room(&self, user_id: &UserId, oldest: Outside) -> Result<(), SendError> {
+        let mut content = CanonicalJsonObject::new();
+        content.insert("membership".to_owned(), CanonicalJsonValue::String("leave".to_owned()));
+        let ours = self.farewell(user_id, &oldest, content)?;
+        let outside = Outside::new(&ours, oldest.room_version.clone(), Vec::new(), oldest.via.clone());
+        let Some(outside) = outside else { return Ok(()) };
+        let (user_id, instead_of) = (user_id.to_owned(), Some(oldest.event_id().to_owned()));
+        let standing = Standing { user_id, membership: Membership::Leave, outside, by: By::Server, instead_of };
+        self.0.graph.stand_outside(standing).await.map(drop)
+    }
+
+    /// A leave that no other server sees.
+    fn farewell(&self, user_id: &UserId, left: &Outside, content: CanonicalJsonObject) -> Result<Pdu, SendError> {
         let template = Template {
-            room_id: Some(change.room_id.clone()),
+            room_id: Some(left.room_id.clone()),
             event_id: None,
-            sender: change.user_id.clone(),
+            sender: user_id.to_owned(),
             kind: "m.room.member".to_owned(),
-            state_key: Some(change.user_id.to_string()),
-            content: change.content.clone(),
+            state_key: Some(user_id.to_string()),
+            content,
             redacts: None,
             origin_server_ts: 0,
-            // Nobody else ever sees it: where it stands in the room matters to nobody.
+            // Where it stands in the room matters to nobody.
             prev_events: vec![left.event_id().to_owned().into()],
             auth_events: Vec::new(),
             depth: 1,
         };
-        let version = left.room_version.clone();
-        let ours = self.0.graph.sign(template, &version)?;
-        let own = self.0.graph.server_name().to_owned();
-        self.stand(change, Membership::Leave, (&ours, version), Vec::new(), &own).await
+        self.0.graph.sign(template, &left.room_version)
     }
 
     /// Knocks on a room through a server that is in it.
@@ -127,7 +145,8 @@ impl Handshakes {
     ) -> Result<(), HandshakeError> {
         let outside = Outside::new(ours, version, told, vec![server.to_owned()]);
         let outside = outside.ok_or_else(|| HandshakeError::Malformed("the event can't be kept".to_owned()))?;
-        let standing = Standing { user_id: change.user_id.clone(), membership, outside, instead_of: None };
+        let (user_id, instead_of) = (change.user_id.clone(), change.instead_of.clone());
+        let standing = Standing { user_id, membership, outside, by: By::User, instead_of };
         // Whoever came into the room meanwhile is what its graph says.
         self.0.graph.stand_outside(standing).await.map(drop).map_err(SendError::into)
     }

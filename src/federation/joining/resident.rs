@@ -41,6 +41,9 @@ pub enum ResidentError {
     /// The user may join, but nobody of this server may let them in.
     #[error("the user may join, but nobody of this server may let them in")]
     UnableToGrant,
+    /// The server does this too often. It may do so again after a while.
+    #[error("too often")]
+    TooOften(std::time::Duration),
     /// The request or its event is not what it must be.
     #[error("{0}")]
     Invalid(String),

@@ -10,7 +10,7 @@ use crate::{
     event::{Pdu, version},
     graph::{
         Membership, SendError,
-        outside::{Outside, Standing},
+        outside::{By, Outside, Standing},
     },
     store::ReadError,
 };
@@ -64,25 +64,28 @@ impl Handshakes {
         membership: Membership,
         raw: &RawValue,
     ) -> Result<(), SendError> {
-        let (room_id, user_id) = (member.room_id.clone(), member.state_key.clone());
+        let (room_id, user_id, server) = (member.room_id.clone(), member.state_key.clone(), origin.to_owned());
         let read = self.0.rooms.read(move |reader, view| {
             let Some(room) = reader.room_no(view, &room_id)? else { return Ok::<_, ReadError>(None) };
-            reader.user_room(view, &user_id, room)
+            reader.outside_by(view, &user_id, (room, &server))
         });
-        let Some(row) = read.await? else { return Ok(()) };
-        let Some(now) = Outside::of(&row) else { return Ok(()) };
-        let may = match row.membership {
+        let Some((standing, now)) = read.await? else { return Ok(()) };
+        let may = match standing {
             Membership::Invite => now.pdu().is_some_and(|invite| invite.sender() == member.sender),
-            Membership::Knock => now.via.iter().any(|server| server == origin),
+            Membership::Knock => true,
             _ => false,
         };
         let Some(rules) = version::rules(&now.room_version).filter(|_| may) else { return Ok(()) };
         let Ok(pdu) = Pdu::parse(raw.get().as_bytes(), rules) else { return Ok(()) };
+        // One that was before the invite, or the knock, and comes late says nothing of it.
+        if now.pdu().is_none_or(|now| pdu.depth() <= now.depth()) {
+            return Ok(());
+        }
         let Some(Ok(verified)) = self.keys().verify(vec![pdu], rules).await?.pop() else { return Ok(()) };
         let outside = Outside::new(verified.pdu(), now.room_version.clone(), Vec::new(), vec![origin.to_owned()]);
         let Some(outside) = outside else { return Ok(()) };
         let instead_of = Some(now.event_id().to_owned());
-        let standing = Standing { user_id: member.state_key, membership, outside, instead_of };
+        let standing = Standing { user_id: member.state_key, membership, outside, by: By::Server, instead_of };
         self.0.graph.stand_outside(standing).await.map(drop)
     }
 }

@@ -150,8 +150,9 @@ fn check_local(
             continue;
         }
         match view.get(&USER_ROOM, &(&*bounded(user), room))? {
-            // Since it left, this server has heard of the user from outside only.
-            Some(row) if head.is_left && row.out_of_band.is_some() => {}
+            // What came from outside stands until the room says something of the user; or this server has left, and heard
+            // of the user from outside only.
+            Some(row) if row.outside.is_some() || (head.is_left && row.seq.is_none()) => {}
             Some(row) if row.membership == *membership && row.seq == Some(*seq) => {
                 let is_in = *membership == Membership::Join;
                 if row.joined_at.is_some() != is_in

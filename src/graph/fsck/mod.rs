@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use super::{
     Reader,
     cache::Cache,
-    keys::{HEAD, LOG, ROOM_BY_ID, USER_ROOM, bounded},
+    keys::{HEAD, LOG, OUTSIDE, OUTSIDE_OF_USER, ROOM_BY_ID, USER_ROOM, bounded},
     log::Subject,
-    types::RoomNo,
+    types::{Membership, RoomNo},
 };
 use crate::store::{Key, KeyOf, Keyspace, ReadError, Span, Value, View};
 
@@ -44,16 +44,43 @@ pub fn check(view: &View<'_>, problem: &mut dyn FnMut(String)) -> Result<(), Rea
         Ok(())
     })?;
     each(view, USER_ROOM.span(&()), |(user, room), row| {
-        if row.out_of_band.is_none() && !last_positions.contains_key(&room) {
+        if row.outside.is_none() && !last_positions.contains_key(&room) {
             problem(format!("{user} has a room that is not there"));
+        }
+        let Some(server) = &row.outside else { return Ok(()) };
+        if view.get(&OUTSIDE, &(room, &*user, &**server))?.is_none_or(|told| told.membership != row.membership) {
+            problem(format!("what {server} has told {user} of a room is not what the user's row says"));
         }
         Ok(())
     })?;
+    outside(view, problem)?;
     each(view, LOG.span(&()), |(position, _), entry| {
         if let Subject::Room(room) = entry.subject
             && !last_positions.contains_key(&room)
         {
             problem(format!("the log at {} tells of a room that is not there", position.0));
+        }
+        Ok(())
+    })
+}
+
+/// What came from outside: each is of a user's room, and among those of the user in their order.
+fn outside(view: &View<'_>, problem: &mut dyn FnMut(String)) -> Result<(), ReadError> {
+    each(view, OUTSIDE.span(&()), |(room, user, server), row| {
+        let at = view.get(&OUTSIDE_OF_USER, &(&*user, row.position, room))?;
+        if at.is_none_or(|at| at.server != server) {
+            problem(format!("what {server} has told {user} of a room is not among what was told to them"));
+        }
+        if view.get(&USER_ROOM, &(&*user, room))?.is_none_or(|row| row.outside.is_none()) {
+            problem(format!("what {server} has told {user} of a room stands for nothing"));
+        }
+        Ok(())
+    })?;
+    each(view, OUTSIDE_OF_USER.span(&()), |(user, position, room), at| {
+        let row = view.get(&OUTSIDE, &(room, &*user, &*at.server))?;
+        let is_over = |membership| matches!(membership, Membership::Leave | Membership::Ban);
+        if row.is_none_or(|row| row.position != position || is_over(row.membership) != at.is_over) {
+            problem(format!("{} has told {user} nothing of a room at {}", at.server, position.0));
         }
         Ok(())
     })

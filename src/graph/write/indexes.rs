@@ -9,7 +9,7 @@ use super::{draft::Draft, room::Known};
 use crate::{
     event::Pdu,
     graph::{
-        keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
+        keys::{MEMBER, OUTSIDE, OUTSIDE_OF_USER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
         log::{Entry, Stream, record},
         rows::{Member, RoomServer, UserRoom},
         types::{Membership, Root, Seq},
@@ -25,6 +25,9 @@ pub(super) struct Indexes {
     /// The position is filled in by the commit.
     user_rooms: BTreeMap<OwnedUserId, UserRoom>,
     servers: BTreeMap<String, ServerDraft>,
+    /// What had come of local users from outside: by user, from which server, by which commit. The room itself says now what
+    /// they are there.
+    outside: Vec<(String, String, Position)>,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,11 @@ impl Draft<'_, '_> {
             Some(row) => Some(row.clone()),
             None => self.view.get(&USER_ROOM, &(&*bounded(user.as_str()), self.room.no))?,
         };
+        if old.as_ref().is_some_and(|old: &UserRoom| old.outside.is_some()) {
+            let page = self.view.scan(&OUTSIDE.span(&(self.room.no, &*bounded(user.as_str()))), usize::MAX)?;
+            let ended = page.rows.into_iter().map(|((_, user, server), row)| (user, server, row.position));
+            self.indexes.outside.extend(ended);
+        }
         let membership = new.map_or(Membership::Leave, |(membership, _)| membership);
         let seq = new.map(|(_, seq)| seq);
         let row = next_user_room(old.as_ref(), membership, seq, root_after);
@@ -137,7 +145,7 @@ fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Se
         left_at: left.map(|(_, position)| position),
         was_joined: was_in || old.is_some_and(|old| old.was_joined),
         forgotten: is_out && old.is_some_and(|old| old.forgotten),
-        out_of_band: None,
+        outside: None,
         joined_at,
     }
 }
@@ -161,6 +169,10 @@ impl Indexes {
                 let (left_at, joined_at) = (row.left_at.map(filled), row.joined_at.map(filled));
                 ((user, room), UserRoom { position, left_at, joined_at, ..row })
             });
+        }
+        for (user, server, position) in self.outside {
+            batch.delete(&OUTSIDE, &(room, &*user, &*server));
+            batch.delete(&OUTSIDE_OF_USER, &(&*user, position, room));
         }
         for (server, row) in self.servers {
             let server = bounded(&server).into_owned();

@@ -33,7 +33,7 @@ pub(super) use self::{
     ahead::{countersign, sign, template},
     create::create,
     lane::Lanes,
-    outside::stand,
+    outside::{settle, stand},
 };
 use super::Reader;
 use crate::{

@@ -91,6 +91,8 @@ pub(super) struct Place<'a> {
     pub(super) room: RoomNo,
     pub(super) head: &'a Head,
     pub(super) row: &'a UserRoom,
+    /// What stands of the user from outside of the room.
+    pub(super) outside: Option<&'a Outside>,
     /// The user's account data for it that is to be sent.
     pub(super) account_data: Vec<Entry>,
 }
@@ -106,9 +108,10 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     let blocks_invites = is_invited && question.subscriber.prepared.blocks_invites(view.horizon(), read_blocks)?;
     let numbers: Vec<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
     let mut heads = question.reader.heads(view, &numbers)?;
-    for ((_, row), head) in rooms.iter().zip(&mut heads).filter(|(_, head)| head.is_none()) {
+    let outside = outside(question, view, &rooms)?;
+    for (outside, head) in outside.iter().zip(&mut heads).filter(|(_, head)| head.is_none()) {
         // A room that this server is not in: what is known of it stands with the user.
-        *head = Outside::of(row).map(|outside| Head::new(&outside.room_id, &outside.room_version));
+        *head = outside.as_ref().map(|outside| Head::new(&outside.room_id, &outside.room_version));
     }
     let (global, mut by_room) = account_data(question, view, &rooms, &heads)?;
     answer.reply.account_data = global;
@@ -119,14 +122,17 @@ pub(super) fn collect(question: &Question, view: &View<'_>) -> Result<Answer, Re
     };
     let wanted: Vec<_> = rooms
         .iter()
-        .zip(&heads)
-        .filter_map(|((room, row), head)| Some((*room, row, head.as_ref().filter(|head| is_wanted((row, head)))?)))
+        .zip(heads.iter().zip(&outside))
+        .filter_map(|((room, row), (head, outside))| {
+            Some(((*room, row, head.as_ref().filter(|head| is_wanted((row, head)))?), outside.as_ref()))
+        })
         .collect();
-    let joined: Vec<_> = wanted.iter().filter(|(_, row, _)| row.membership == Membership::Join).copied().collect();
+    let is_joined = |(_, row, _): &(RoomNo, &UserRoom, &Head)| row.membership == Membership::Join;
+    let joined: Vec<_> = wanted.iter().map(|(wanted, _)| *wanted).filter(is_joined).collect();
     let mut joined = joined::read(question, view, &joined)?.into_iter();
-    for (room, row, head) in wanted {
+    for ((room, row, head), outside) in wanted {
         let account_data = by_room.remove(head.room_id.as_str()).unwrap_or_default();
-        let place = Place { ignored: &ignored, blocks_invites, room, head, row, account_data };
+        let place = Place { ignored: &ignored, blocks_invites, room, head, row, outside, account_data };
         match row.membership {
             Membership::Join => {
                 let Some(read) = joined.next() else { continue };
@@ -165,6 +171,22 @@ fn rooms(question: &Question, view: &View<'_>) -> Result<Vec<(RoomNo, UserRoom)>
     rooms.dedup();
     let rows = question.reader.user_rooms_of(view, user_id, &rooms)?;
     Ok(rooms.into_iter().zip(rows).filter_map(|(room, row)| Some((room, row?))).collect())
+}
+
+/// What came from outside of the rooms, as far as it is new.
+fn outside(
+    question: &Question,
+    view: &View<'_>,
+    rooms: &[(RoomNo, UserRoom)],
+) -> Result<Vec<Option<Outside>>, ReadError> {
+    let is_new = |row: &UserRoom| match question.since {
+        Some(since) => row.position > since,
+        None => !row.forgotten,
+    };
+    let new: Vec<bool> = rooms.iter().map(|(_, row)| is_new(row)).collect();
+    let rows = rooms.iter().zip(&new).filter(|(_, is_new)| **is_new).map(|((room, row), _)| (*room, row));
+    let mut found = question.reader.outside_of(view, &question.request.user_id, rows)?.into_iter();
+    Ok(new.into_iter().map(|is_new| if is_new { found.next().flatten() } else { None }).collect())
 }
 
 type ByRoom = HashMap<String, Vec<Entry>>;

@@ -110,7 +110,7 @@ fn own_standing(
 /// The event that brought the user's standing.
 fn own_event(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Event>, ReadError> {
     let Some(seq) = place.row.seq else {
-        return Ok(Outside::of(place.row).and_then(|outside| outside_event(place, &outside)));
+        return Ok(place.outside.and_then(|outside| outside_event(place, outside)));
     };
     question.reader.event(view, place.room, seq)
 }
@@ -154,8 +154,8 @@ pub(super) fn pending(
 
 /// `None` if it was somebody ignored who set the user's membership.
 fn stripped_state(question: &Question, view: &View<'_>, place: &Place<'_>) -> Result<Option<Vec<Json>>, ReadError> {
-    if let Some(outside) = Outside::of(place.row) {
-        return Ok(stripped_outside(place, &outside));
+    if let Some(outside) = place.outside {
+        return Ok(stripped_outside(place, outside));
     }
     let root = question.reader.root_at(view, place.room, place.row.position)?;
     let own = StateKey::new("m.room.member", question.request.user_id.as_str());

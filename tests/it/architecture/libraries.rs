@@ -7,7 +7,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
     (&["actix_web", "actix_tls", "actix_rt"], &["http/actix.rs", "server/listeners.rs"]),
     (&["rocksdb"], &["store/engine/rocks.rs"]),
     (&["ruma", "api"], &["api", "http", "federation", "appservice", "push"]),
-    (&["governor"], &["http/limit.rs"]),
+    (&["governor"], &["base/budget.rs"]),
     (&["matchit"], &["http/route.rs"]),
     (&["prometheus"], &["base/metrics.rs"]),
     (&["getrandom"], &["base/random.rs"]),
