@@ -9,7 +9,7 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::Config,
     ephemeral::typing::Typing,
-    federation::{Federation, Inbox, Sender, joining::Handshakes},
+    federation::{Federation, Inbox, PolicyServers, Sender, joining::Handshakes},
     graph::Graph,
     rooms::Rooms,
     store::Store,
@@ -51,6 +51,8 @@ pub struct Handles {
     pub typing: Typing,
     /// Other servers.
     pub federation: Federation,
+    /// The policy servers of rooms.
+    pub policy: PolicyServers,
     /// What other servers send.
     pub inbox: Inbox,
     /// Sending to them.

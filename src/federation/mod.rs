@@ -5,6 +5,7 @@
 //! - [`transport`]: carrying one request; [`https`] does it over the internet, tests over a simulated network
 //! - [`client`]: typed, signed, bounded requests; `queries`: what they ask for our users; [`x_matrix`]: the signature; [`inbound`]: who sends what comes in;
 //!   [`Keys::verify`]: whether events are really from the servers that they name; [`fetch`]: fetching events
+//! - [`policy`]: asking a room's policy server before events go anywhere
 //! - [`sender`]: sending them what they must hear of
 
 pub mod addresses;
@@ -21,6 +22,7 @@ mod key_document;
 mod key_fetch;
 pub mod key_ring;
 mod keys;
+pub mod policy;
 mod queries;
 pub mod sender;
 pub mod servers;
@@ -43,6 +45,7 @@ pub use self::{
     inbox::Inbox,
     key_ring::Keys,
     keys::KEYSPACES,
+    policy::PolicyServers,
     queries::{PublicRooms, PublicRoomsQuery},
     sender::Sender,
     servers::Servers,

@@ -2,7 +2,7 @@
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedServerName, RoomAliasId, UserId, canonical_json::CanonicalJsonValue};
 
-use super::{new_state::NewState, policy, room_error::RoomError, send::Sender};
+use super::{new_state::NewState, room_error::RoomError, send::Sender};
 use crate::{
     app::App,
     appservice::Registration,
@@ -112,7 +112,7 @@ async fn name_no_more(app: &App, user_id: &UserId, room: RoomNo, alias: &RoomAli
     }
     if content != old {
         let state = NewState::of_room(CANONICAL_ALIAS, content).proposed_by(user_id);
-        policy::send_one(app, room, state.replacing(event.seq)).await?;
+        app.policy.send_one(room, state.replacing(event.seq)).await?;
     }
     Ok(())
 }

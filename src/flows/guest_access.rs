@@ -14,7 +14,6 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::policy;
 use crate::{
     app::App,
     event::json,
@@ -137,7 +136,7 @@ async fn leave(app: &App, room: RoomNo, guests: &[(OwnedUserId, Seq)]) -> Result
     let content = CanonicalJsonObject::from([("membership".to_owned(), CanonicalJsonValue::String(left))]);
     let leaving = guests.iter().map(|(user_id, seq)| {
         let proposal = Proposal::state(user_id.clone(), "m.room.member", user_id.as_str(), content.clone());
-        policy::send_one(app, room, proposal.replacing(*seq))
+        app.policy.send_one(room, proposal.replacing(*seq))
     });
     let mut busy = false;
     for sent in join_all(leaving).await {

@@ -46,7 +46,7 @@ async fn signed_and_sent(
     });
     let (version, told) = read.await?;
     let template = app.graph.template(room, invite.proposed_by(&inviter)).await?;
-    let event = app.graph.sign(template, &version)?;
+    let event = app.policy.before_sending(room, app.graph.sign(template, &version)?).await?;
     let told: Vec<Box<RawValue>> =
         told.iter().filter_map(|event| serde_json::from_slice(&event.body.pdu).ok()).collect();
     let signed = app.handshakes.invite(&server, &event, &version, told).await;
@@ -54,11 +54,11 @@ async fn signed_and_sent(
     let event_id = signed.pdu().event_id().to_owned();
     let receipt = Receipt { relay: true, ..Receipt::from(signed) };
     let forbidden = |why: &str| Err(RoomError::Forbidden(why.to_owned()));
-    match app.graph.receive(room, receipt).await? {
+    match app.policy.receive(room, receipt).await? {
         Verdict::Accepted(_) | Verdict::Duplicate(_) => Ok(event_id),
         Verdict::Rejected(AuthError(rule)) => Err(RoomError::Forbidden(rule)),
         Verdict::SoftFailed(_) => forbidden("the room has changed meanwhile, and does not allow it any more"),
-        Verdict::Needs(_) => forbidden("the room's policy server does not allow it"),
+        Verdict::Needs(_) => forbidden("the room's policy server has changed meanwhile"),
     }
 }
 

@@ -158,7 +158,8 @@ async fn join_elsewhere(
             Place::Elsewhere(others) => others,
         };
         if joining.is_guest {
-            // Whether it lets guests in is not known before it is here.
+            // A guest may join only where `m.room.guest_access` says so (client-server API, "Guest access"), and that is not
+            // known before the room is here.
             return Err(RoomError::NotForGuests);
         }
         let named = wanted.via.iter().cloned().chain(known).collect();

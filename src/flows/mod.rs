@@ -17,7 +17,6 @@ pub mod logout;
 pub mod membership;
 pub mod new_state;
 mod outside;
-mod policy;
 pub mod receipts;
 pub mod refresh;
 pub mod register;

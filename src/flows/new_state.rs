@@ -5,7 +5,7 @@ use ruma::{
     canonical_json::{CanonicalJsonObject, CanonicalJsonValue},
 };
 
-use super::{guest_access, policy, room_error::RoomError};
+use super::{guest_access, room_error::RoomError};
 use crate::{
     app::App,
     base::clock::UnixMillis,
@@ -91,11 +91,11 @@ pub(super) async fn put_guest(
 
 async fn send(app: &App, room: RoomNo, proposal: Proposal, of_guests: bool) -> Result<OwnedEventId, RoomError> {
     if !of_guests {
-        return Ok(policy::send_one(app, room, proposal).await?.event_id);
+        return Ok(app.policy.send_one(room, proposal).await?.event_id);
     }
     let number = app.random.u64();
     let noted = proposal.with_rider(move |placed, batch| note_due(batch, placed.room, number));
-    let placed = policy::send_one(app, room, noted).await?;
+    let placed = app.policy.send_one(room, noted).await?;
     guest_access::start(app, room);
     Ok(placed.event_id)
 }

@@ -9,7 +9,7 @@ use ruma::{
     EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedUserId, UserId, canonical_json::CanonicalJsonObject,
 };
 
-use super::{guest_access, policy, room_error::RoomError};
+use super::{guest_access, room_error::RoomError};
 use crate::{
     app::App,
     appservice::Registration,
@@ -140,7 +140,7 @@ pub async fn send(
                 note_due(batch, placed.room, number);
             }
         });
-        match policy::send_one(app, room, proposal).await {
+        match app.policy.send_one(room, proposal).await {
             Ok(placed) => {
                 if of_guests {
                     guest_access::start(app, room);

@@ -13,7 +13,6 @@ use ruma::{
 };
 use thiserror::Error;
 
-use super::policy;
 use crate::{
     app::App,
     event::json,
@@ -176,5 +175,5 @@ fn rewrite(old: &CanonicalJsonObject, profile: &MemberProfile) -> CanonicalJsonO
 async fn update(app: &App, user_id: &UserId, Outdated { room, seq, content }: &Outdated) -> Result<(), SendError> {
     let proposal = Proposal::state(user_id.to_owned(), MEMBER, user_id.as_str(), content.clone());
     // Only in the place of what was read: who leaves meanwhile does not come back by a new name.
-    policy::send_one(app, *room, proposal.replacing(*seq)).await.map(drop)
+    app.policy.send_one(*room, proposal.replacing(*seq)).await.map(drop)
 }

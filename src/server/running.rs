@@ -10,7 +10,10 @@ use crate::{
     base::{clock::Clock, metrics::Metrics, random::Random, shutdown::Shutdown, tasks::Tasks},
     config::{self, Config},
     ephemeral::typing::Typing,
-    federation::{self, Federation, Identity, Inbox, Sender, Servers, Transport, joining::Handshakes, sender::Retries},
+    federation::{
+        self, Federation, Identity, Inbox, PolicyServers, Sender, Servers, Transport, joining::Handshakes,
+        sender::Retries,
+    },
     flows::{guest_access, room_changes, tell_rooms},
     graph::{self, Graph},
     http::{Budget, RateLimits, Routes, Site},
@@ -127,11 +130,12 @@ fn wire(parts: Parts) -> App {
     let graph = Graph::new(&store, &tasks, &clock, &random, settings);
     let federation = Federation::new(federation_options(&config), identity, transport, &store, (&clock, &tasks));
     let typing = Typing::new(clock.clone());
-    let inbox = Inbox::new((&store, &graph, &typing), &federation, (&clock, &tasks, &shutdown));
+    let policy = PolicyServers::new((&store, &graph), &federation, &clock);
+    let inbox = Inbox::new((&store, &graph, &typing), (&federation, &policy), (&clock, &tasks, &shutdown));
     let retries = Retries { first: config.federation.first_retry, longest: config.federation.longest_retry };
     let sender = Sender::new((&federation, &graph, &typing), retries, &store, (&clock, &random, &tasks));
     let rooms = Rooms::new(store.clone(), graph.reader().clone());
-    let handshakes = Handshakes::new(&federation, &graph, &rooms, &typing);
+    let handshakes = Handshakes::new((&federation, &policy), &graph, &rooms, &typing);
     let appservices = Appservices::new(config.appservices.clone());
     let sync = Sync::new((&store, &users, &graph, &typing), (&clock, &random), (&tasks, &shutdown));
     App::from(Handles {
@@ -149,6 +153,7 @@ fn wire(parts: Parts) -> App {
         rooms,
         typing,
         federation,
+        policy,
         inbox,
         sender,
         handshakes,

@@ -31,7 +31,7 @@ impl Inbox {
             });
             let mut is_joined = false;
             for user in users.await? {
-                match self.0.graph.send_one(room, Proposal::message(user, DUMMY, CanonicalJsonObject::new())).await {
+                match self.0.policy.send_one(room, Proposal::message(user, DUMMY, CanonicalJsonObject::new())).await {
                     Ok(_) => {
                         is_joined = true;
                         break;

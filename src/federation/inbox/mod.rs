@@ -7,7 +7,6 @@
 mod backfill;
 mod edus;
 mod extremities;
-mod policy;
 mod staging;
 mod supply;
 mod transaction;
@@ -26,8 +25,8 @@ use self::{
     transaction::Transaction,
     worker::Workers,
 };
-pub use self::{backfill::Hole, policy::Recommendation, transaction::TransactionError};
-use super::{Federation, Origin, turns::Turns};
+pub use self::{backfill::Hole, transaction::TransactionError};
+use super::{Federation, Origin, PolicyServers, turns::Turns};
 use crate::{
     base::{clock::Clock, shutdown::Shutdown, tasks::Tasks},
     ephemeral::typing::Typing,
@@ -58,6 +57,7 @@ struct Inner {
     store: Store,
     graph: Graph,
     federation: Federation,
+    policy: PolicyServers,
     typing: Typing,
     clock: Clock,
     tasks: Tasks,
@@ -76,13 +76,14 @@ impl Inbox {
     /// An inbox of rooms of `graph`. What was staged before waits for [`Inbox::keep_house`].
     pub fn new(
         (store, graph, typing): (&Store, &Graph, &Typing),
-        federation: &Federation,
+        (federation, policy): (&Federation, &PolicyServers),
         (clock, tasks, shutdown): (&Clock, &Tasks, &Shutdown),
     ) -> Self {
         Self(Arc::new(Inner {
             store: store.clone(),
             graph: graph.clone(),
             federation: federation.clone(),
+            policy: policy.clone(),
             typing: typing.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),

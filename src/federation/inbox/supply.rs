@@ -12,10 +12,13 @@ use futures_util::future::join_all;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use thiserror::Error;
 
-use super::{Inbox, Recommendation, staging::rider};
+use super::{Inbox, staging::rider};
 use crate::{
     event::{Verified, version},
-    federation::fetch::{Fetch, FetchError, RoomRules, in_graph_order, keep_outliers},
+    federation::{
+        fetch::{Fetch, FetchError, RoomRules, in_graph_order, keep_outliers},
+        policy::Recommendation,
+    },
     graph::{Needs, Receipt, RoomNo, SendError, Tie, Verdict},
     store::ReadError,
 };
@@ -98,7 +101,7 @@ impl Supply {
         let (prev, auth) = match needs {
             Needs::Missing { prev, auth } => (prev, auth),
             Needs::PolicySignature => {
-                return Ok(match self.inbox.signed_by_policy(self.no, &self.room, event.pdu()).await? {
+                return Ok(match self.inbox.0.policy.ask(self.no, event.pdu()).await? {
                     Recommendation::Signed(event) => Supplied::Signed(event),
                     Recommendation::Refused(_) => Supplied::Refused,
                 });
@@ -241,7 +244,7 @@ impl Supply {
         if verdict != Verdict::Needs(Needs::PolicySignature) {
             return Ok(verdict);
         }
-        let receipt = match self.inbox.signed_by_policy(self.no, &self.room, receipt.event.pdu()).await? {
+        let receipt = match self.inbox.0.policy.ask(self.no, receipt.event.pdu()).await? {
             Recommendation::Signed(event) => Receipt { event, ..receipt },
             Recommendation::Refused(_) => Receipt { refused_by_policy: true, ..receipt },
         };

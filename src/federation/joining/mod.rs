@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 use self::invite_budget::InviteBudgets;
 pub(super) use self::under_way::UnderWay;
 use super::{
-    Client, ClientError, Federation, Keys,
+    Client, ClientError, Federation, Keys, PolicyServers,
     turns::{self, Turns},
 };
 use crate::{
@@ -80,6 +80,7 @@ struct Inner {
     federation: Federation,
     graph: Graph,
     rooms: Rooms,
+    policy: PolicyServers,
     typing: Typing,
     invites: InviteBudgets,
     /// Answers of the size of a room's state that are on their way.
@@ -102,11 +103,17 @@ pub struct Attempt<'a> {
 
 impl Handshakes {
     /// Handshakes about these rooms.
-    pub fn new(federation: &Federation, graph: &Graph, rooms: &Rooms, typing: &Typing) -> Self {
+    pub fn new(
+        (federation, policy): (&Federation, &PolicyServers),
+        graph: &Graph,
+        rooms: &Rooms,
+        typing: &Typing,
+    ) -> Self {
         Self(Arc::new(Inner {
             federation: federation.clone(),
             graph: graph.clone(),
             rooms: rooms.clone(),
+            policy: policy.clone(),
             typing: typing.clone(),
             invites: InviteBudgets::new(),
             answers: Semaphore::new(MOST_ANSWERS),

@@ -64,6 +64,7 @@ impl From<SendError> for ResidentError {
             SendError::UnknownRoom => Self::UnknownRoom,
             SendError::NotAllowed(AuthError(rule)) => Self::Forbidden(rule),
             SendError::Blocked => Self::Forbidden(error.to_string()),
+            SendError::NotRecommended(why) => Self::Forbidden(why),
             SendError::Invalid(error) => Self::Invalid(error.to_string()),
             SendError::Read(error) => Self::Read(error),
             error => Self::Send(error),
@@ -209,7 +210,7 @@ impl Handshakes {
             return Err(ResidentError::Invalid("the content of the event is not what its hash says".to_owned()));
         }
         let receipt = Receipt { relay: true, ..Receipt::from(verified) };
-        let placed = match self.0.graph.receive(resident.room, receipt).await? {
+        let placed = match self.0.policy.receive(resident.room, receipt).await? {
             Verdict::Accepted(placed) => placed,
             Verdict::Duplicate(placed) => self.accepted_before(placed, pdu.sender(), wanted.membership).await?,
             Verdict::SoftFailed(_) => {

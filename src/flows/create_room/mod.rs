@@ -168,7 +168,7 @@ async fn invite(app: &App, created: &Created, invites: Vec<Proposal>) -> Result<
     while invites.peek().is_some() {
         // The lane makes one commit of what waits together.
         let some = invites.by_ref().take(MOST_AT_ONCE);
-        for sent in join_all(some.map(|invite| app.graph.send_one(created.room, invite))).await {
+        for sent in join_all(some.map(|invite| app.policy.send_one(created.room, invite))).await {
             match sent {
                 Ok(_) => {}
                 // No invite is lost and the room called a success: who asked is told, and what there is already.
@@ -197,6 +197,8 @@ pub(super) fn refused(CreateError { error, .. }: CreateError) -> CreateRoomError
         SendError::Rider => CreateRoomError::AliasTaken,
         SendError::NotAllowed(rule) => CreateRoomError::InvalidState(rule.to_string()),
         SendError::Invalid(BuildError::Format(FormatError::Invalid(why))) => CreateRoomError::InvalidState(why),
+        // Nobody can have signed what the room begins with.
+        SendError::NeedsPolicySignature(_) => CreateRoomError::InvalidState(error.to_string()),
         other => CreateRoomError::Room(other.into()),
     }
 }

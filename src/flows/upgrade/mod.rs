@@ -182,7 +182,7 @@ async fn add_following(app: &App, sender: &Sender, created: &Created, following:
     let mut following = following.into_iter().map(|state| state.proposed_by(&sender.user_id)).peekable();
     while following.peek().is_some() {
         let some = following.by_ref().take(MOST_AT_ONCE);
-        for sent in join_all(some.map(|proposal| app.graph.send_one(created.room, proposal))).await {
+        for sent in join_all(some.map(|proposal| app.policy.send_one(created.room, proposal))).await {
             if let Err(error) = sent {
                 tracing::warn!(room_id = %created.room_id, %error, "a ban or a child was not carried over to a new room");
             }
@@ -216,7 +216,7 @@ async fn close(app: &App, sender: &Sender, mut found: Found, created: &Created) 
             }
         });
         tries += 1;
-        match app.graph.send_one(from, tombstone).await {
+        match app.policy.send_one(from, tombstone).await {
             Ok(_) => break,
             // An alias was taken away meanwhile.
             Err(SendError::Rider) if tries < TRIES => {
@@ -232,7 +232,7 @@ async fn close(app: &App, sender: &Sender, mut found: Found, created: &Created) 
     for state in unnamed.into_iter().chain(closed) {
         let kind = state.kind.clone();
         let proposal: Proposal = state.proposed_by(&sender.user_id);
-        if let Err(error) = app.graph.send_one(from, proposal).await {
+        if let Err(error) = app.policy.send_one(from, proposal).await {
             tracing::info!(room_id = found.old.room_id, kind, %error, "an upgraded room keeps what its upgrader may not change");
         }
     }

@@ -1,10 +1,19 @@
 //! Rooms with a policy server.
 
-use myelin::event::{Rules, SigningKey, json};
+use std::time::Duration;
+
+use myelin::{
+    event::{Rules, SigningKey, json},
+    graph::Membership,
+};
+use ruma::RoomId;
 use serde_json::{Value, json};
 
 use super::{Stage, rest};
-use crate::harness::Answer;
+use crate::{
+    federation::rooms::{act, join, membership, pdu, server, state, sync},
+    harness::{Answer, TestServer},
+};
 
 const SEED: [u8; 32] = [9; 32];
 
@@ -35,7 +44,8 @@ async fn policed() -> Stage {
             return None;
         }
         let text: Value = serde_json::from_slice(&request.body).unwrap();
-        if text["content"]["body"].as_str().is_some_and(|body| body.contains("spam")) {
+        let is_spam = |field: &str| text["content"][field].as_str().is_some_and(|said| said.contains("spam"));
+        if is_spam("body") || is_spam("reason") {
             return Some((400, json!({"errcode": "M_FORBIDDEN", "error": "We know spam when we see it"})));
         }
         Some((200, signature(&request.body, rules)))
@@ -82,4 +92,88 @@ async fn what_others_did_not_have_signed_is_asked_about() {
     assert!(stage.is_seen(&good).await && !stage.is_seen(&bad).await && stage.is_seen(&after).await);
     assert_eq!(stage.asked(), ["p.q POST /_matrix/policy/v1/sign"; 3]);
     assert_eq!(stage.scene.server.app().inbox.staged(), (0, 0));
+}
+
+/// How often the policy server was asked since the last time.
+fn asked(stage: &Stage) -> usize {
+    stage.asked().iter().filter(|line| line.ends_with("POST /_matrix/policy/v1/sign")).count()
+}
+
+/// Whether the policy server has signed a room's current state of this type and key.
+fn is_signed(server: &TestServer, room: &RoomId, kind: &str, key: &str) -> bool {
+    let event_id = &state(server, room)[&(kind.to_owned(), key.to_owned())];
+    let event: Value = serde_json::from_slice(pdu(server, event_id).json()).unwrap();
+    event["signatures"]["p.q"]["ed25519:policy_server"].is_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_is_left_alone_for_a_minute() {
+    let stage = policed().await;
+    stage.answers(|_| Some((503, json!({}))));
+    for text in ["one", "two", "three"] {
+        say(&stage, text).await.refused(403, "M_FORBIDDEN");
+    }
+    assert_eq!(asked(&stage), 1);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    say(&stage, "four").await.refused(403, "M_FORBIDDEN");
+    assert_eq!(asked(&stage), 1);
+    // A refusal is an answer.
+    tokio::time::advance(Duration::from_secs(61)).await;
+    stage.answers(|_| Some((400, json!({"errcode": "M_FORBIDDEN", "error": "no"}))));
+    for text in ["five", "six"] {
+        say(&stage, text).await.refused(403, "M_FORBIDDEN");
+    }
+    assert_eq!(asked(&stage), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memberships_across_servers_are_signed_or_refused() {
+    let stage = policed().await;
+    let (scene, here) = (&stage.scene, &stage.scene.server);
+    let there = server(&scene.network, "c.d");
+    let (carol, dave) = (there.register_user("carol").await, there.register_user("dave").await);
+    let room = &scene.room;
+    let target = |reason: &str| json!({"user_id": carol.user_id, "reason": reason});
+    scene.network.sent();
+    let refused = act(here, &scene.alice, room, "invite", target("spam")).await;
+    refused.refused(403, "M_FORBIDDEN");
+    assert_eq!(refused.json["error"], "We know spam when we see it");
+    assert!(sync(&there, &carol).await["rooms"]["invite"].get(room.as_str()).is_none(), "it went nowhere");
+    act(here, &scene.alice, room, "invite", target("hello")).await.ok();
+    assert!(sync(&there, &carol).await["rooms"]["invite"].get(room.as_str()).is_some());
+    assert_eq!(asked(&stage), 2);
+
+    let declined = act(&there, &carol, room, "leave", json!({"reason": "spam"})).await;
+    declined.ok();
+    assert_eq!(membership(here, room, &carol.user_id), Some(Membership::Invite), "nobody here heard of it");
+    join(&there, &dave, room.as_str(), &["a.b"]).await.ok();
+    assert_eq!(asked(&stage), 2);
+    for server in [here, &there] {
+        assert!(is_signed(server, room, "m.room.member", &dave.user_id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_joins_extremities_or_ends_a_room_is_signed() {
+    let stage = policed().await;
+    let trunk = stage.says("trunk", None);
+    stage.send("1", &[&trunk]).await;
+    let forks: Vec<_> = (0..20).map(|at| stage.says(&at.to_string(), Some(&[&trunk]))).collect();
+    stage.send("2", &forks.iter().collect::<Vec<_>>()).await;
+    rest().await;
+    assert!(stage.scene.tips().len() <= 10, "{}", stage.scene.tips().len());
+    assert!(asked(&stage) > 21, "what joins them, too");
+    let upgrade = json!({"new_version": "11"});
+    act(&stage.scene.server, &stage.scene.alice, &stage.scene.room, "upgrade", upgrade).await.ok();
+    assert!(is_signed(&stage.scene.server, &stage.scene.room, "m.room.tombstone", ""));
+}
+
+/// Nobody could have signed the first events of a room.
+#[tokio::test(start_paused = true)]
+async fn no_room_begins_under_a_policy_server() {
+    let stage = Stage::new().await;
+    let content = json!({"via": "a.b", "public_keys": policy()["public_keys"]});
+    let body = json!({"name": "A name", "initial_state": [{"type": "m.room.policy", "content": content}]});
+    let refused = stage.scene.server.post("/v3/createRoom").by(&stage.scene.alice).json(&body).send().await;
+    refused.refused(400, "M_INVALID_ROOM_STATE");
 }
