@@ -35,7 +35,10 @@ async fn an_invite_goes_to_another_server_and_is_taken_through_who_sent_it() {
         join(&b, &bob, room_id.as_str(), &[]).await.ok();
         assert_eq!(state(&a, &room_id), state(&b, &room_id), "version {version}");
         let joined = sync_since(&b, &bob, &again).await;
-        assert!(joined["rooms"]["join"].get(room_id.as_str()).is_some());
+        let events = joined["rooms"]["join"][room_id.as_str()]["timeline"]["events"].as_array().unwrap();
+        let own = events.iter().find(|event| event["state_key"] == bob.user_id).unwrap();
+        let (said, by) = (&own["unsigned"]["prev_content"]["membership"], &own["unsigned"]["prev_sender"]);
+        assert_eq!((said, by), (&json!("invite"), &json!(alice.user_id)), "who has invited them is still known");
         network.forget("c.d");
     }
 }

@@ -267,3 +267,22 @@ async fn what_was_before_the_join_gets_its_place_up_to_the_create_event() {
         assert_eq!(state(&a, &room_id), state(&b, &room_id), "version {version}");
     }
 }
+
+/// Those that were in the room long ago are asked only by who names nobody.
+#[tokio::test(start_paused = true)]
+async fn who_names_servers_means_these() {
+    let network = Network::default();
+    let (a, b) = (server(&network, "a.b"), server(&network, "c.d"));
+    let (alice, bob) = (a.register_user("alice").await, b.register_user("bob").await);
+    let room_id = create(&a, &alice, json!({"preset": "public_chat"})).await;
+    join(&b, &bob, room_id.as_str(), &["a.b"]).await.ok();
+    act(&b, &bob, &room_id, "leave", json!({})).await.ok();
+    network.sent();
+    assert_eq!(join(&b, &bob, room_id.as_str(), &["nobody.net"]).await.status, 502);
+    let sent = network.sent();
+    assert!(!sent.iter().any(|line| line.contains("make_join") && line.starts_with("a.b ")), "{sent:?}");
+    join(&b, &bob, room_id.as_str(), &[]).await.ok();
+    act(&b, &bob, &room_id, "leave", json!({})).await.ok();
+    // Itself is nobody else.
+    join(&b, &bob, room_id.as_str(), &["c.d"]).await.ok();
+}
