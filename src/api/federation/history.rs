@@ -16,7 +16,7 @@ use crate::{
     federation::Origin,
     graph::Direction,
     http::{Json, RateClass, Refusal, Routes},
-    rooms::for_servers::{self, Missing, ServerAccess, ServerAccessError},
+    rooms::for_servers::{self, Missing, ServerAccess},
 };
 
 /// Events before which others are missing, in one request. Servers name one, or a few.
@@ -34,7 +34,7 @@ async fn backfill(app: App, origin: Origin, request: get_backfill::Request) -> R
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let read = app.rooms.read(move |reader, view| {
         let mut access = ServerAccess::to_room(reader, view, &request.room_id, &origin)?;
-        Ok::<_, ServerAccessError>(for_servers::backfill(&mut access, reader, view, &request.v, limit)?)
+        for_servers::backfill(&mut access, reader, view, &request.v, limit)
     });
     let pdus = read.await?;
     Ok(transaction(&app, &pdus))
@@ -52,7 +52,7 @@ async fn missing_events(app: App, origin: Origin, request: get_missing_events::R
     };
     let read = app.rooms.read(move |reader, view| {
         let mut access = ServerAccess::to_room(reader, view, &request.room_id, &origin)?;
-        Ok::<_, ServerAccessError>(for_servers::missing_events(&mut access, reader, view, &wanted)?)
+        for_servers::missing_events(&mut access, reader, view, &wanted)
     });
     let events = read.await?;
     Ok(Json::text(json_writer::object(|reply| {

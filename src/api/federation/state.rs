@@ -24,7 +24,7 @@ pub(super) fn routes(routes: &mut Routes) {
 }
 
 /// What answers from a room that the server may read, and an event's id.
-type Read = fn(&ServerAccess, &Reader, &View<'_>, &EventId) -> Result<Vec<u8>, ServerAccessError>;
+type Read = fn(&mut ServerAccess, &Reader, &View<'_>, &EventId) -> Result<Vec<u8>, ServerAccessError>;
 
 async fn answer(
     app: &App,
@@ -33,8 +33,8 @@ async fn answer(
     read: Read,
 ) -> Result<Json, Refusal> {
     let reading = app.rooms.read(move |reader, view| {
-        let access = ServerAccess::to_room(reader, view, &room_id, &origin)?;
-        read(&access, reader, view, &event_id)
+        let mut access = ServerAccess::to_room(reader, view, &room_id, &origin)?;
+        read(&mut access, reader, view, &event_id)
     });
     let large = app.rooms.large_reads().take(reading).await?;
     Ok(Json::text(large.json).holding(large.share))

@@ -135,8 +135,12 @@ impl Reader {
 
     /// Whether a user of this server is joined to a room.
     pub fn has_server(&self, view: &View<'_>, room: RoomNo, server: &ServerName) -> Result<bool, ReadError> {
-        let row = view.get(&ROOM_SERVER, &(room, &*bounded(server.as_str())))?;
-        Ok(row.is_some_and(|row| row.joined_users > 0))
+        Ok(self.server(view, room, server)?.is_some_and(|row| row.joined_users > 0))
+    }
+
+    /// How a server stands to a room; `None` if none of its users was ever joined, as far as is known here.
+    pub fn server(&self, view: &View<'_>, room: RoomNo, server: &ServerName) -> Result<Option<RoomServer>, ReadError> {
+        view.get(&ROOM_SERVER, &(room, &*bounded(server.as_str())))
     }
 
     /// A server's part in each of these rooms, in their order: one wave.

@@ -1,9 +1,11 @@
 //! What other servers may read of a room (server-server API, "Backfilling and retrieving missing events", "Retrieving
 //! events").
 //!
-//! Every read begins with [`ServerAccess`]: a server reads only rooms in which a user of its own is joined now, and whose
-//! access control list lets it in. Which events it gets whole is decided by [`visibility`]; of others it gets what a
-//! redaction would leave, as it needs their place in the graph.
+//! Every read begins with [`ServerAccess`]: a server reads only rooms in which a user of its own is or was joined, and whose
+//! access control list lets it in. One that is out of the room reads from the events on at which it was in it, back from its
+//! own leave: others may not have reached it with what only it can tell, or it was put out by an event whose history it lacks.
+//! Which events a server gets whole is decided by [`visibility`]; of others it gets what a redaction would leave, as it needs
+//! their place in the graph.
 
 mod large;
 mod state;
@@ -22,14 +24,15 @@ pub use self::{
 };
 use crate::{
     event::{Pdu, Rules, server_acl::ServerAcl, version},
-    graph::{Direction, Event, Head, Reader, RoomNo, Tie},
+    graph::{Direction, Event, Head, Reader, RoomNo, Status, Tie},
     store::{ReadError, View},
 };
 
 /// Why a server does not get what it asks for.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ServerAccessError {
-    /// This server does not know the room, or none of the other's users is in it: which of the two is not said.
+    /// This server does not know the room, or none of the other's users is in it, or was at the event in question: which of
+    /// these is not said.
     #[error("none of your users is in this room")]
     NotInRoom,
     /// The room's `m.room.server_acl` keeps the server out.
@@ -56,10 +59,12 @@ pub struct ServerAccess {
     head: Head,
     rules: &'static Rules,
     eyes: ServerEyes,
+    /// A user of the server is joined now.
+    is_in: bool,
 }
 
 impl ServerAccess {
-    /// Of a server to a room. One that was in the room and has left may read no more of it, the past included.
+    /// Of a server to a room. One that has left reads only what was there while it was in it: see [`Self::begins_at`].
     pub fn to_room(
         reader: &Reader,
         view: &View<'_>,
@@ -81,12 +86,15 @@ impl ServerAccess {
         let unknown = ServerAccessError::UnknownEvent;
         let at = reader.locate(view, event_id)?.ok_or_else(|| unknown.clone())?;
         let head = reader.head(view, at.room)?.ok_or_else(|| unknown.clone())?;
-        let access = Self::checked(reader, view, (at.room, head), server).map_err(|error| match error {
-            ServerAccessError::NotInRoom | ServerAccessError::Denied => unknown,
+        let mut access = Self::checked(reader, view, (at.room, head), server).map_err(|error| match error {
+            ServerAccessError::NotInRoom | ServerAccessError::Denied => unknown.clone(),
             error => error,
         })?;
-        let event = access.event(reader, view, event_id)?;
-        Ok((access, event))
+        let event = reader.event_in(view, at.room, event_id)?.ok_or_else(|| unknown.clone())?;
+        // What is in a state that `/state` gives whole is given alone, too.
+        let is_of_state = access.is_in && event.meta.status == Status::Outlier && event.state_key.is_some();
+        let is_open = is_of_state || is_served(&event) && access.begins_at(reader, view, &event)?;
+        if is_open { Ok((access, event)) } else { Err(unknown) }
     }
 
     fn checked(
@@ -96,21 +104,30 @@ impl ServerAccess {
         server: &ServerName,
     ) -> Result<Self, ServerAccessError> {
         let rules = version::rules(&head.room_version).ok_or(ServerAccessError::NotInRoom)?;
-        if head.is_blocked || !reader.has_server(view, room, server)? {
-            return Err(ServerAccessError::NotInRoom);
-        }
+        let row = reader.server(view, room, server)?.filter(|_| !head.is_blocked);
+        let is_in = row.ok_or(ServerAccessError::NotInRoom)?.joined_users > 0;
         if !acl_allows(reader, view, (room, &head), server)? {
             return Err(ServerAccessError::Denied);
         }
         let eyes = ServerEyes::of(room, OwnedServerName::from(server));
-        Ok(Self { room, head, rules, eyes })
+        Ok(Self { room, head, rules, eyes, is_in })
     }
 
-    /// An event that has a place in the graph of this room. Not one of another room, one that was only fetched to authorise
-    /// others, or one that was rejected: of these nothing is said.
-    fn event(&self, reader: &Reader, view: &View<'_>, event_id: &EventId) -> Result<Event, ServerAccessError> {
-        let event = reader.event_in(view, self.room, event_id)?;
-        event.filter(is_served).ok_or(ServerAccessError::UnknownEvent)
+    /// An event that has a place in the graph of this room, from which on the server may read back. Not one of another room, one
+    /// that was only fetched to authorise others, or one that was rejected: of these nothing is said.
+    fn event(&mut self, reader: &Reader, view: &View<'_>, event_id: &EventId) -> Result<Event, ServerAccessError> {
+        let event = reader.event_in(view, self.room, event_id)?.filter(is_served);
+        match event {
+            Some(event) if self.begins_at(reader, view, &event)? => Ok(event),
+            _ if self.is_in => Err(ServerAccessError::UnknownEvent),
+            _ => Err(ServerAccessError::NotInRoom),
+        }
+    }
+
+    /// Whether the server may read the room back from this event on: it is in the room now, or was at the event. By its own
+    /// leave, or the ban that put it out, it was; by what came after, it was not.
+    fn begins_at(&mut self, reader: &Reader, view: &View<'_>, event: &Event) -> Result<bool, ReadError> {
+        Ok(self.is_in || self.eyes.was_in(reader, view, event)?)
     }
 
     /// The event as the server gets it: whole if it may see it, else what a redaction would leave.
@@ -136,6 +153,9 @@ impl ServerAccess {
         ts: u64,
         direction: Direction,
     ) -> Result<Event, ServerAccessError> {
+        if !self.is_in {
+            return Err(ServerAccessError::NotInRoom);
+        }
         let found = reader.nearest_by_time(view, self.room, ts, direction)?;
         let (_, seq) = found.ok_or(ServerAccessError::UnknownEvent)?;
         reader.event(view, self.room, seq)?.ok_or(ServerAccessError::UnknownEvent)

@@ -26,7 +26,7 @@ enum Form {
 
 /// The answer to `/state`: the state before an event and its auth chain, as events.
 pub fn state(
-    access: &ServerAccess,
+    access: &mut ServerAccess,
     reader: &Reader,
     view: &View<'_>,
     event_id: &EventId,
@@ -37,7 +37,7 @@ pub fn state(
 
 /// The answer to `/state_ids`: the same, as event ids.
 pub fn state_ids(
-    access: &ServerAccess,
+    access: &mut ServerAccess,
     reader: &Reader,
     view: &View<'_>,
     event_id: &EventId,
@@ -48,7 +48,7 @@ pub fn state_ids(
 
 /// The answer to `/event_auth`: the auth chain of an event.
 pub fn event_auth(
-    access: &ServerAccess,
+    access: &mut ServerAccess,
     reader: &Reader,
     view: &View<'_>,
     event_id: &EventId,
@@ -92,7 +92,7 @@ pub fn joined(
 }
 
 fn state_before(
-    access: &ServerAccess,
+    access: &mut ServerAccess,
     reader: &Reader,
     view: &View<'_>,
     event_id: &EventId,

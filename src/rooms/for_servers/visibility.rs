@@ -1,7 +1,8 @@
 //! Which events a server may see: those that one of its users may, by `m.room.history_visibility` × membership.
 //!
 //! Client-server API, "Room History Visibility", asked for all users of a server at once. The server that asks has a user in
-//! the room now ([`super::ServerAccess`]), so that what is `shared` with whoever joins later is shared with it.
+//! the room, now or later than the event ([`super::ServerAccess`]), so that what is `shared` with whoever joins later is shared
+//! with it.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -82,6 +83,14 @@ impl ServerEyes {
             presence = presence.max(Presence::of(membership_in(Some(event.content()))));
         }
         Ok(presence.sees(before) || presence.sees(after))
+    }
+
+    /// Whether a user of the server was in the room at an event: before it, or by it.
+    pub(super) fn was_in(&mut self, reader: &Reader, view: &View<'_>, event: &Event) -> Result<bool, ReadError> {
+        let joins = event.kind == MEMBER
+            && self.is_ours(event.state_key.as_deref())
+            && membership_in(Some(event.content())) == Membership::Join;
+        Ok(joins || self.presence(reader, view, event.meta.root_before)? == Presence::Joined)
     }
 
     fn is_ours(&self, state_key: Option<&str>) -> bool {

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashSet};
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId};
 
-use super::{ServerAccess, has_place, is_served};
+use super::{ServerAccess, ServerAccessError, has_place, is_served};
 use crate::{
     graph::{Event, Reader, Seq},
     store::{ReadError, View},
@@ -33,6 +33,22 @@ fn placed(
     Ok(reader.events(view, &found)?.into_iter().flatten().filter(has_place).collect())
 }
 
+/// Of these events, those from which on the server may read back; it is refused if it is out of the room and there are none.
+fn beginnings(
+    access: &mut ServerAccess,
+    reader: &Reader,
+    view: &View<'_>,
+    ids: &[OwnedEventId],
+) -> Result<Vec<Event>, ServerAccessError> {
+    let mut open = Vec::new();
+    for event in placed(access, reader, view, ids)? {
+        if access.begins_at(reader, view, &event)? {
+            open.push(event);
+        }
+    }
+    if open.is_empty() && !access.is_in { Err(ServerAccessError::NotInRoom) } else { Ok(open) }
+}
+
 fn previous(access: &ServerAccess, event: &Event) -> Vec<OwnedEventId> {
     access.pdu(event).map(|pdu| pdu.prev_events().to_vec()).unwrap_or_default()
 }
@@ -45,16 +61,17 @@ pub fn backfill(
     view: &View<'_>,
     from: &[OwnedEventId],
     limit: usize,
-) -> Result<Vec<Bytes>, ReadError> {
+) -> Result<Vec<Bytes>, ServerAccessError> {
     let limit = limit.min(MOST_BACKFILLED);
     let mut seen: HashSet<Seq> = HashSet::new();
     let mut known: Vec<Event> = Vec::new();
     // By depth, then by the order among events of that depth; the index is that in `known`.
     let mut waiting = BinaryHeap::new();
     let (mut pdus, mut looked_at) = (Vec::new(), 0_usize);
-    let mut next = from.get(..from.len().min(MOST_BACKFILLED)).unwrap_or_default().to_vec();
+    let from = from.get(..from.len().min(MOST_BACKFILLED)).unwrap_or_default();
+    let mut next = beginnings(access, reader, view, from)?;
     while pdus.len() < limit && looked_at < MOST_LOOKED_AT {
-        for event in placed(access, reader, view, &next)? {
+        for event in next {
             if seen.insert(event.seq) {
                 waiting.push((event.meta.depth, event.meta.tie, known.len()));
                 known.push(event);
@@ -65,7 +82,7 @@ pub fn backfill(
         if is_served(event) {
             pdus.extend(access.shown(reader, view, event)?);
         }
-        next = previous(access, event);
+        next = placed(access, reader, view, &previous(access, event))?;
     }
     Ok(pdus)
 }
@@ -89,12 +106,12 @@ pub fn missing_events(
     reader: &Reader,
     view: &View<'_>,
     wanted: &Missing,
-) -> Result<Vec<Bytes>, ReadError> {
+) -> Result<Vec<Bytes>, ServerAccessError> {
     let limit = wanted.limit.min(MOST_MISSING);
     let mut seen: HashSet<OwnedEventId> = wanted.earliest.iter().chain(&wanted.latest).cloned().collect();
     let earliest: HashSet<&EventId> = wanted.earliest.iter().map(|id| &**id).collect();
     let latest: Vec<_> = wanted.latest.iter().filter(|id| !earliest.contains(&***id)).cloned().collect();
-    let mut front = placed(access, reader, view, &latest)?;
+    let mut front = beginnings(access, reader, view, &latest)?;
     let (mut pdus, mut looked_at) = (Vec::new(), 0_usize);
     while pdus.len() < limit && !front.is_empty() {
         let mut next = Vec::new();

@@ -38,6 +38,63 @@ async fn only_a_server_that_is_in_the_room_reads_it() {
     refused_everywhere(&scene, said.as_str(), "M_FORBIDDEN").await;
 }
 
+/// Whoever left, or was put out, reads what was there up to that, and nothing that came after.
+#[tokio::test(start_paused = true)]
+async fn who_was_in_the_room_reads_what_was_there_meanwhile() {
+    for setting in ["shared", "joined"] {
+        for is_kicked in [false, true] {
+            let scene = Scene::new(setting).await;
+            let before = scene.says("before").await;
+            let join = scene.member("eve", "join").await;
+            let meanwhile = scene.says("meanwhile").await;
+            let out = if is_kicked {
+                let body = json!({"user_id": scene.user("eve")});
+                let kicked = scene.server.post(&format!("/v3/rooms/{}/kick", scene.room)).by(&scene.alice).json(&body);
+                kicked.send().await.ok();
+                scene.tips().pop().unwrap()
+            } else {
+                scene.member("eve", "leave").await
+            };
+            let after = scene.says("after").await;
+            for event in [&join, &meanwhile, &out] {
+                for target in &scene.targets(event.as_str())[..4] {
+                    scene.get(target).await.ok();
+                }
+                let shown = scene.event(event).await;
+                assert!(shown["content"]["body"] == "meanwhile" || shown["content"]["membership"] != json!(null));
+            }
+            let missing = scene.missing(&json!({"latest_events": [out], "earliest_events": [join]})).await.ok();
+            let missing = super::ids_of(&scene, missing["events"].as_array().unwrap());
+            assert_eq!(missing, std::slice::from_ref(&meanwhile));
+            // What it would be shown of the past if it were in the room.
+            let past = scene.backfill(&join, 2).await;
+            assert_eq!(super::ids_of(&scene, &past), [join.clone(), before.clone()]);
+            assert_eq!(past[1]["content"]["body"] == "before", setting == "shared");
+            refused_everywhere(&scene, after.as_str(), "M_FORBIDDEN").await;
+            // Somebody else's server never was in the room.
+            let other: Peer = scene.other_peer("x.y");
+            for target in scene.targets(meanwhile.as_str()) {
+                let target = format!("/_matrix/federation/v1{target}");
+                other.get(&scene.server, &target).await.refused(403, "M_FORBIDDEN");
+            }
+        }
+    }
+}
+
+/// What is in a state that is given whole is given alone, too: another server's state may lie before our own join.
+#[tokio::test(start_paused = true)]
+async fn state_events_without_a_place_are_given_alone_to_who_is_in_the_room() {
+    let scene = Scene::new("shared").await;
+    scene.member("eve", "join").await;
+    let (sender, content) = (scene.user("eve"), json!({"membership": "join", "displayname": "Eve"}));
+    let state_key = Some(sender.to_string());
+    let draft = Draft { sender, kind: "m.room.member", state_key, content, prev: None };
+    let outlier = scene.receive_outlier(draft).await;
+    assert_eq!(scene.event(&outlier).await["content"]["displayname"], "Eve");
+    scene.member("eve", "leave").await;
+    scene.get(&format!("/event/{}", encoded(outlier.as_str()))).await.refused(404, "M_NOT_FOUND");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_room_that_is_not_known_is_refused_like_one_that_is_not_theirs() {
     let mut scene = Scene::new("shared").await;
