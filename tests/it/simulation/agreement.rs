@@ -88,6 +88,11 @@ fn look(server: &TestServer, room_id: &str) -> Option<Seeing> {
     read.unwrap()
 }
 
+/// The servers that, as this one knows, have somebody in the room.
+pub fn membership_servers(server: &TestServer, room_id: &str) -> Vec<String> {
+    look(server, room_id).map(|seeing| seeing.servers.into_iter().collect()).unwrap_or_default()
+}
+
 fn content(event: &myelin::graph::Event) -> String {
     String::from_utf8_lossy(event.content()).chars().take(80).collect()
 }

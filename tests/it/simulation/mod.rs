@@ -5,6 +5,7 @@
 //! `MYELIN_SEED=seed` plays that one alone, on a paused clock: the same thing happens again.
 
 mod agreement;
+mod dump;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

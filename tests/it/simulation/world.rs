@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Seen, agreement};
+use super::{Seen, agreement, dump};
 use crate::harness::{Dice, Network, START, TestServer, TestUser, Weather, client_path};
 
 const TOML: &str = "[registration]\nmode = \"open\"\n[federation]\nfirst_retry = \"1s\"\nlongest_retry = \"30s\"\n\
@@ -248,6 +248,9 @@ impl World {
         sleep(Duration::from_mins(2)).await;
         if let Err(why) = agreement::check(&self.servers, &self.room, &mut self.seen) {
             eprintln!("{why}");
+            if std::env::var("MYELIN_SEED").is_ok() {
+                dump::dump(&self.servers, &self.room.id);
+            }
             self.seen.disagreeing += 1;
         }
         self.seen
