@@ -173,7 +173,7 @@ impl Supply {
         let (all, depths) = (waiting.len(), depths(&waiting, below));
         let mut states = HashMap::new();
         for id in self.bases(&waiting).await?.iter().take(MOST_BASES) {
-            match self.state_before(server, id).await {
+            match self.state_before(server, id, true).await {
                 Ok(state) => drop(states.insert(id.clone(), state)),
                 // Neither it nor what follows it can be placed; there may be other branches.
                 Err(SupplyError::Fetch(error)) => tracing::info!(event = %id, %error, "no state before an event"),

@@ -1,22 +1,26 @@
 //! What an event needs before it can be judged: the events that it cites, the state where they can't be had, the signature of
 //! a policy server. All of it is fetched from servers that may lie.
 //!
-//! The events before it come from `/get_missing_events`. Who pushes an event must be able to say what it cites: only where
-//! *that* ends (the history between is longer than what is given at once) is the state believed that the server says was
-//! there, and a gap left open. Such a state never replaces ours: the event becomes an extremity beside those that are there,
-//! and state resolution decides.
+//! The events before it come from `/get_missing_events` of who sent it, and, where that server does not have them, from
+//! `/backfill` of others: whoever has joined lately, or again, cites what it never saw. Only where *all that* ends is the state
+//! believed that a server says was there, and a gap left open (`leap.rs`).
+
+mod leap;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
+use http::StatusCode;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use thiserror::Error;
 
+use self::leap::Leap;
 use super::{Inbox, staging::rider};
 use crate::{
     event::{Verified, version},
     federation::{
-        fetch::{Fetch, FetchError, RoomRules, in_graph_order, keep_outliers},
+        client::ClientError,
+        fetch::{Fetch, FetchError, MOST_MISSING, RoomRules, in_graph_order, keep_outliers},
         policy::Recommendation,
     },
     graph::{Needs, Receipt, RoomNo, SendError, Tie, Verdict},
@@ -25,12 +29,12 @@ use crate::{
 
 /// Rounds of `/get_missing_events`.
 const MOST_ROUNDS: usize = 5;
-/// Events of which another server is asked for the state before them, for one event.
-const MOST_BRIDGES: usize = 10;
-/// Missing events of a state that are asked for one by one; if there are more, the whole state is asked for.
-const MOST_SINGLE: usize = 200;
-/// Other servers of the room that are asked when the one that sent the event was of no help.
+/// Events before others that another server is asked for at once.
+const MOST_BEFORE: u32 = 100;
+/// Other servers of the room that are asked at each try when the one that sent the event was of no help.
 const MOST_OTHERS: usize = 2;
+/// Tries at which nobody's word is taken for a state while another server that was asked does not answer.
+const PATIENT_TRIES: u8 = 4;
 
 /// Why an event does not get what it needs.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -43,8 +47,41 @@ pub(super) enum SupplyError {
     Read(#[from] ReadError),
     #[error("of the state before {0} nothing can be had")]
     NoState(OwnedEventId),
+    #[error("{0} events of the state before {1} can't be had now")]
+    Lacking(usize, OwnedEventId),
+    #[error("only {0} itself says what was before its event {1}")]
+    OneWord(OwnedServerName, OwnedEventId),
     #[error("it takes too long")]
     TooLong,
+}
+
+impl SupplyError {
+    /// Whether the server may answer otherwise at another time: there was no answer, or it had no time for one.
+    fn is_silence(&self) -> bool {
+        match self {
+            Self::Fetch(FetchError::Client(ClientError::Transport { .. })) => true,
+            Self::Fetch(FetchError::Client(ClientError::Refused { status, .. })) => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One of the tries to fetch what an event needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// How many there were before.
+    pub(super) number: u8,
+    /// Whether other servers than the one that sent the event are asked.
+    pub(super) asks_others: bool,
+}
+
+impl Attempt {
+    /// Whether a state is taken of which some events can't be had: not at once, for whoever has them may be out of reach.
+    fn may_lack(self) -> bool {
+        self.number >= leap::WHOLE_STATE_TRIES
+    }
 }
 
 /// What was fetched.
@@ -91,12 +128,12 @@ impl Supply {
         self.inbox.0.federation.fetch()
     }
 
-    /// Fetches what an event needs: from the server that sent it and, if that has failed before, from others of the room.
+    /// Fetches what an event needs: from the server that sent it and, if that does not give all of it, from others of the room.
     pub(super) async fn supply(
         &self,
         event: &Verified,
         needs: Needs,
-        (origin, asks_others): (&OwnedServerName, bool),
+        (origin, attempt): (&OwnedServerName, Attempt),
     ) -> Result<Supplied, SupplyError> {
         let (prev, auth) = match needs {
             Needs::Missing { prev, auth } => (prev, auth),
@@ -108,17 +145,68 @@ impl Supply {
             }
         };
         let mut servers = vec![origin.clone()];
-        if asks_others {
-            servers.extend(self.others(event.pdu().sender().server_name(), Some(origin), MOST_OTHERS).await?);
-        }
-        let mut result = Ok(Supplied::Events);
+        let others = self.in_turn(event.pdu().sender().server_name(), origin, attempt.number).await?;
+        let is_alone = others.is_empty();
+        servers.extend(others.into_iter().filter(|_| attempt.asks_others));
+        let (mut result, mut givers, mut is_one_silent) = (Ok(Supplied::Events), Vec::new(), false);
+        let mut waiting = Waiting::new();
         for server in servers {
-            result = self.events_from(&server, event, (&prev, &auth), asks_others).await.map(|()| Supplied::Events);
-            if result.is_ok() {
+            let gathered = if server == *origin {
+                self.gather(&server, event, (&prev, &auth), &mut waiting).await
+            } else {
+                self.gather_before(&server, event, &mut waiting).await
+            };
+            match gathered {
+                Ok(()) if self.has_all(event).await? => return Ok(Supplied::Events),
+                Ok(()) => givers.push(server),
+                Err(error @ (SupplyError::Read(_) | SupplyError::Send(_))) => return Err(error),
+                Err(error) => {
+                    is_one_silent |= error.is_silence();
+                    result = Err(error);
+                }
+            }
+        }
+        // Whoever does not answer now may have it: nobody's word is taken for it yet.
+        if is_one_silent && !is_alone && attempt.number < PATIENT_TRIES {
+            return result;
+        }
+        // The word of others first.
+        givers.sort_by_key(|server| server == origin);
+        for server in givers {
+            let leap = Leap { server: &server, attempt, is_alone };
+            result = self.leap(leap, event, waiting.clone()).await.map(|()| Supplied::Events);
+            if result.is_ok() && self.has_all(event).await? {
                 break;
             }
         }
         result
+    }
+
+    /// Whether all that an event cites is here and has its place.
+    async fn has_all(&self, event: &Verified) -> Result<bool, SupplyError> {
+        let (prev, auth) = (event.pdu().prev_events().to_vec(), event.pdu().auth_events().to_vec());
+        Ok(self.without_place(prev).await?.is_empty() && self.inbox.0.graph.unknown(auth).await?.is_empty())
+    }
+
+    /// The other servers that are asked at a try, each time others: the server of the event's sender first, those of the most
+    /// users next, at last those that are out of the room by now. What the sender of an event has seen may have been told by
+    /// one that has left since.
+    async fn in_turn(
+        &self,
+        first: &ServerName,
+        origin: &OwnedServerName,
+        number: u8,
+    ) -> Result<Vec<OwnedServerName>, ReadError> {
+        let mut others = self.others(first, Some(origin), usize::MAX).await?;
+        let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
+        let all = self.inbox.0.store.read(move |view| reader.servers(view, no)).await?;
+        let gone = all.into_iter().filter(|(_, row)| row.joined_users == 0);
+        let gone = gone.filter_map(|(name, _)| OwnedServerName::try_from(name).ok());
+        others.extend(gone.filter(|name| name != origin && name != self.inbox.0.graph.server_name()));
+        let skipped = usize::from(number).saturating_mul(MOST_OTHERS).checked_rem(others.len()).unwrap_or_default();
+        others.rotate_left(skipped);
+        others.truncate(MOST_OTHERS);
+        Ok(others)
     }
 
     /// Some servers of the room, but for ours and one more: this one first, then those of the most users.
@@ -141,15 +229,28 @@ impl Supply {
         Ok(others.into_iter().take(most).map(|(.., name)| name).collect())
     }
 
-    async fn events_from(
+    /// Fetches the events between an event and what is here, and what authorises it, of the server that sent it. Those stay in
+    /// `waiting` that cite what is not here.
+    async fn gather(
         &self,
         server: &ServerName,
         event: &Verified,
         (prev, auth): (&[OwnedEventId], &[OwnedEventId]),
-        is_again: bool,
+        waiting: &mut Waiting,
     ) -> Result<(), SupplyError> {
-        if !prev.is_empty() {
-            self.fill(server, event, is_again).await?;
+        let fetch = self.inbox.0.federation.fetch();
+        let mut latest = if prev.is_empty() { Vec::new() } else { vec![id_of(event)] };
+        for _ in 0..MOST_ROUNDS {
+            if latest.is_empty() {
+                break;
+            }
+            let between = (latest, self.extremities().await?);
+            let (events, is_full) = fetch.missing_events(server, &self.room, between).await?;
+            let is_more = self.take(server, (event, events), waiting).await?;
+            latest = waiting.values().filter(|event| cites_others(event, waiting)).map(id_of).collect();
+            if !is_more || !is_full {
+                break;
+            }
         }
         if !auth.is_empty() {
             self.authorise(server, event, auth).await?;
@@ -157,56 +258,48 @@ impl Supply {
         Ok(())
     }
 
-    /// Fetches the events between an event and what is here.
-    async fn fill(&self, server: &ServerName, event: &Verified, is_again: bool) -> Result<(), SupplyError> {
-        let fetch = self.inbox.0.federation.fetch();
-        let mut waiting = Waiting::new();
-        let mut latest = vec![event.pdu().event_id().to_owned()];
+    /// The same of another server, which need not know the event itself: it is asked for those that are cited and not here, and
+    /// what was before them.
+    async fn gather_before(
+        &self,
+        server: &ServerName,
+        event: &Verified,
+        waiting: &mut Waiting,
+    ) -> Result<(), SupplyError> {
         for _ in 0..MOST_ROUNDS {
-            let between = (latest, self.extremities().await?);
-            let (events, is_full) = fetch.missing_events(server, &self.room, between).await?;
-            let before = waiting.len();
-            let new = events.into_iter().filter(|new| new.pdu().event_id() != event.pdu().event_id());
-            waiting.extend(new.map(|event| (event.pdu().event_id().to_owned(), event)));
-            let is_more = waiting.len() > before;
-            self.accept(server, &mut waiting).await?;
-            latest = waiting.values().filter(|event| cites_others(event, &waiting)).map(id_of).collect();
-            if latest.is_empty() || !is_more || !is_full {
+            let cited = waiting.values().chain([event]).flat_map(|event| event.pdu().prev_events().to_vec());
+            let cited: BTreeSet<OwnedEventId> = cited.filter(|id| !waiting.contains_key(id)).collect();
+            let mut missing = self.without_place(cited.into_iter().collect()).await?;
+            if missing.is_empty() {
+                break;
+            }
+            missing.truncate(MOST_MISSING);
+            let events = self.fetch().backfill(server, &self.room, missing, MOST_BEFORE).await?;
+            if !self.take(server, (event, events), waiting).await? {
                 break;
             }
         }
-        if !waiting.is_empty() {
-            self.bridge(server, &waiting).await?;
-            self.accept(server, &mut waiting).await?;
-        }
-        // What still lacks what it cites, when that can't be had (any more): the history begins anew with it, by the state that
-        // is said to be before it. Of the event itself only when nothing else has helped.
-        let mut last = Ok(());
-        for event in in_graph_order(waiting.into_values().collect()).into_iter().take(MOST_BRIDGES) {
-            last = self.begin_with(server, &event, false).await;
-        }
-        if is_again && !self.without_place(event.pdu().prev_events().to_vec()).await?.is_empty() {
-            last = self.begin_with(server, event, false).await;
-        }
-        last
-    }
-
-    /// Takes an event with the state that a server says was before it, whatever it cites. That state may bring what authorises
-    /// the event; unless it is asked for in any case, it is not where that can't be had.
-    async fn begin_with(&self, server: &ServerName, event: &Verified, in_any_case: bool) -> Result<(), SupplyError> {
-        let lacking = match self.receive(event.clone().into()).await? {
-            Verdict::Needs(Needs::Missing { auth, .. }) => auth,
-            _ => return Ok(()),
-        };
+        let lacking = self.inbox.0.graph.unknown(event.pdu().auth_events().to_vec()).await?;
         if !lacking.is_empty() {
             self.authorise(server, event, &lacking).await?;
-            if !in_any_case && !self.inbox.0.graph.unknown(lacking).await?.is_empty() {
-                return Ok(());
-            }
         }
-        let state_before = Some(self.state_before(server, &id_of(event)).await?);
-        self.receive(Receipt { state_before, ..event.clone().into() }).await?;
         Ok(())
+    }
+
+    /// Takes what a server gave, as far as what it cites is here; says whether there was something new.
+    async fn take(
+        &self,
+        server: &ServerName,
+        (event, events): (&Verified, Vec<Verified>),
+        waiting: &mut Waiting,
+    ) -> Result<bool, SupplyError> {
+        let ids = self.without_place(events.iter().map(id_of).collect()).await?;
+        let before = waiting.len();
+        let new = events.into_iter().map(|event| (id_of(&event), event));
+        waiting.extend(new.filter(|(id, _)| *id != id_of(event) && ids.contains(id)));
+        let is_more = waiting.len() > before;
+        self.accept(server, waiting).await?;
+        Ok(is_more)
     }
 
     /// Judges what was fetched, as far as what it cites is here.
@@ -269,53 +362,6 @@ impl Supply {
             fetch.authorising(server, (graph, self.no, &self.room), &missing).await?;
         }
         Ok(())
-    }
-
-    /// Takes the events that the oldest of those that wait cite, with the state that the server says was before them.
-    async fn bridge(&self, server: &ServerName, waiting: &Waiting) -> Result<(), SupplyError> {
-        let cited = waiting.values().flat_map(|event| event.pdu().prev_events().to_vec());
-        let cited: BTreeSet<OwnedEventId> = cited.filter(|id| !waiting.contains_key(id)).collect();
-        let missing = self.without_place(cited.into_iter().collect()).await?;
-        for id in missing.iter().take(MOST_BRIDGES) {
-            // One that can't be had spoils nothing for the others.
-            match self.bridge_one(server, id).await {
-                Err(error @ (SupplyError::Read(_) | SupplyError::Send(_))) => return Err(error),
-                Err(error) => tracing::info!(event = %id, %error, "an event that others cite can't be had"),
-                Ok(()) => {}
-            }
-        }
-        Ok(())
-    }
-
-    async fn bridge_one(&self, server: &ServerName, id: &OwnedEventId) -> Result<(), SupplyError> {
-        let event = self.inbox.0.federation.fetch().event(server, &self.room, id).await?;
-        self.begin_with(server, &event, true).await
-    }
-
-    /// The state before an event, as a server says: what can be had of it is here then.
-    pub(super) async fn state_before(
-        &self,
-        server: &ServerName,
-        id: &OwnedEventId,
-    ) -> Result<Vec<OwnedEventId>, SupplyError> {
-        let (fetch, graph) = (self.inbox.0.federation.fetch(), &self.inbox.0.graph);
-        let ids = fetch.state_ids(server, &self.room.room_id, id).await?;
-        let all = ids.auth_chain.into_iter().chain(ids.state.iter().cloned()).collect();
-        let missing = graph.unknown(all).await?;
-        let large = if missing.len() > MOST_SINGLE { fetch.large().await } else { None };
-        let events = if missing.len() > MOST_SINGLE {
-            let missing: BTreeSet<OwnedEventId> = missing.into_iter().collect();
-            let mut state = fetch.state(server, &self.room, id).await?;
-            state.retain(|event| missing.contains(event.pdu().event_id()));
-            state
-        } else {
-            fetch.events(server, &self.room, &missing).await?
-        };
-        keep_outliers(graph, self.no, events).await?;
-        drop(large);
-        let lacking: BTreeSet<OwnedEventId> = graph.unknown(ids.state.clone()).await?.into_iter().collect();
-        let state: Vec<OwnedEventId> = ids.state.into_iter().filter(|id| !lacking.contains(id)).collect();
-        if state.is_empty() { Err(SupplyError::NoState(id.clone())) } else { Ok(state) }
     }
 
     /// Of some ids, those of events that are not here, or whose place in the graph is not known.

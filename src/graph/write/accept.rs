@@ -32,8 +32,12 @@ use crate::{
 struct Cited {
     /// Its previous events.
     prev: Vec<(Seq, EventMeta)>,
-    /// Those that are not here, if the state before it was handed in.
+    /// Those that are not here, if the state before it was handed in, or is known all the same.
     missing: Vec<OwnedEventId>,
+    /// The states after those of them of which that is known all the same.
+    roots: BTreeSet<Root>,
+    /// For the others the state stands that was handed in.
+    needs_claim: bool,
     /// Its auth events.
     auth: Vec<(Known, Status)>,
 }
@@ -113,19 +117,20 @@ impl Draft<'_, '_> {
             old,
         };
         // A rejected event may be cited as previous, so the state before it counts, too.
-        let root_before = match &receipt.state_before {
-            Some(state) if !cited.missing.is_empty() => {
-                // What another server says stands in for what is missing, never for what is here.
-                let claimed = self.claimed_state(state)?;
-                self.root_before(&cited.prev, Some(claimed))?
-            }
-            _ => self.root_before(&cited.prev, None)?,
-        };
+        let mut roots = cited.roots.clone();
+        let claimed = receipt.state_before.as_ref().filter(|_| cited.needs_claim);
+        if let Some(state) = claimed {
+            // What another server says stands in for what is missing, never for what is here.
+            roots.insert(self.claimed_state(state)?);
+        }
+        let root_before = self.root_before(&cited.prev, roots)?;
         if let Err(error) = self.check_by_auth_events(pdu, &cited.auth)? {
             return self.reject(known, placing(Status::Rejected, root_before), error);
         }
         match self.check_at(pdu, root_before) {
             Ok(()) => {}
+            // By the word of another server an event may be taken, but not put away: others may know better.
+            Err(SendError::NotAllowed(error)) if claimed.is_some() => return Err(Verdict::Rejected(error).into()),
             Err(SendError::NotAllowed(error)) => {
                 return self.reject(known, placing(Status::Rejected, root_before), error);
             }
@@ -219,9 +224,24 @@ impl Draft<'_, '_> {
                 None => lacking_auth.push(id.clone()),
             }
         }
-        let missing = if has_state { std::mem::take(&mut lacking_prev) } else { Vec::new() };
+        let (mut roots, mut missing) = (BTreeSet::new(), Vec::new());
+        let mut unknown = Vec::new();
+        for id in lacking_prev {
+            match self.root_after_absent(&id)? {
+                Some(root) => {
+                    roots.insert(root);
+                    missing.push(id);
+                }
+                None => unknown.push(id),
+            }
+        }
+        let needs_claim = has_state && !unknown.is_empty();
+        let mut lacking_prev = unknown;
+        if has_state {
+            missing.append(&mut lacking_prev);
+        }
         if lacking_prev.is_empty() && lacking_auth.is_empty() {
-            Ok(Cited { prev, missing, auth })
+            Ok(Cited { prev, missing, roots, needs_claim, auth })
         } else {
             Err(Verdict::Needs(Needs::Missing { prev: lacking_prev, auth: lacking_auth }).into())
         }
@@ -299,10 +319,9 @@ impl Draft<'_, '_> {
         Ok(auth::check(pdu, self.rules(), state))
     }
 
-    /// The state before an event: what the states after its previous events, and the one that is claimed for those that are
-    /// missing, make together.
-    fn root_before(&mut self, prev: &[(Seq, EventMeta)], claimed: Option<Root>) -> Result<Root, ReadError> {
-        let mut roots: BTreeSet<Root> = claimed.into_iter().collect();
+    /// The state before an event: what the states after its previous events, and those that stand for what is missing, make
+    /// together.
+    fn root_before(&mut self, prev: &[(Seq, EventMeta)], mut roots: BTreeSet<Root>) -> Result<Root, ReadError> {
         for (seq, meta) in prev {
             roots.insert(self.root_after(*seq, meta)?);
         }

@@ -6,7 +6,7 @@ use super::{draft::Draft, relations::MissingDraft};
 use crate::{
     graph::{
         keys::GAP,
-        types::{Seq, Status},
+        types::{Root, Seq, Status},
     },
     store::ReadError,
 };
@@ -33,6 +33,21 @@ impl Draft<'_, '_> {
             }
         }
         Ok(least)
+    }
+
+    /// The state after an event that is not here, or has no place: where an event of the graph cites it alone, that is the state
+    /// before that one. So what branched off just before our own join is judged by the state that we joined with.
+    pub(super) fn root_after_absent(&self, event_id: &EventId) -> Result<Option<Root>, ReadError> {
+        let drafted = self.missing.iter().filter(|missing| missing.event_id == event_id).map(|missing| missing.citing);
+        let mut waiting: Vec<Seq> = drafted.collect();
+        waiting.extend(self.waiting(event_id)?);
+        waiting.sort_unstable();
+        for (known, status) in self.known_many(&waiting)? {
+            if known.pdu.prev_events() == [event_id] && status.counts_in_state() {
+                return Ok(Some(self.meta(known.seq)?.root_before));
+            }
+        }
+        Ok(None)
     }
 
     /// An event that gets its place fills the gaps that it left. Says whether an event of the graph has it before it.

@@ -1,6 +1,7 @@
 //! Tests of federation.
 
 mod discovery;
+mod holes;
 mod https;
 mod inbound;
 mod invited;

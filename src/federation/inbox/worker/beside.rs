@@ -18,7 +18,7 @@ use crate::{
         fetch::RoomRules,
         inbox::{
             staging::At,
-            supply::{Supplied, Supply, SupplyError},
+            supply::{Attempt, Supplied, Supply, SupplyError},
         },
     },
     graph::Needs,
@@ -148,13 +148,13 @@ impl Worker {
         let State::Needs(needs) = std::mem::replace(&mut item.state, State::Fetching) else { return };
         let Some(event) = item.verified.clone() else { return };
         // A flood of what nobody can fetch is not passed on to others.
-        let (origin, asks_others) = (item.origin.clone(), item.tries > 0 && !is_flooded);
+        let (origin, attempt) = (item.origin.clone(), Attempt { number: item.tries, asks_others: !is_flooded });
         self.busy.insert(origin.clone());
         let turn = self.served.values().max().map_or(1, |last| last.saturating_add(1));
         self.served.insert(origin.clone(), turn);
         let (supply, done) = (Supply::new(self.inbox.clone(), self.no, room.clone()), self.done.0.clone());
         self.inbox.0.tasks.spawn("fetch for an event", async move {
-            let supplied = supply.supply(&event, needs, (&origin, asks_others));
+            let supplied = supply.supply(&event, needs, (&origin, attempt));
             let supplied = tokio::time::timeout(LONGEST_FETCH, supplied).await.unwrap_or(Err(SupplyError::TooLong));
             // The worker may be over: then the server stops.
             let _ = done.send(Done::Fetched { at, origin, supplied });
