@@ -31,7 +31,7 @@ use myelin::{
 use serde_json::{Value, json};
 
 pub use self::{
-    network::{Network, Peer, reply},
+    network::{Lies, Network, Peer, reply},
     weather::{Dice, Weather},
 };
 
@@ -88,7 +88,7 @@ impl TestServer {
     fn over(disk: Memory, config: Arc<Config>, (clock, seed): (Clock, u64), network: Option<Network>) -> Self {
         let name = &config.server.name;
         let secret = blake3::hash(name.as_bytes());
-        let key = SigningKey::from_seed(secret.as_bytes(), "a_test", name).unwrap();
+        let key = SigningKey::from_seed(secret.as_bytes(), network::KEY_VERSION, name).unwrap();
         let random = Random::seeded(seed);
         let transport: Arc<dyn Transport> = match &network {
             Some(network) => Arc::new(network.of(name)),

@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 
 use super::{Answer, Request, TestServer, Weather};
 
+/// The version of the key of every [`TestServer`].
+pub(super) const KEY_VERSION: &str = "a_test";
+
 /// What a peer of a test answers.
 type Script = Arc<dyn Fn(Outbound) -> BoxFuture<'static, Result<Reply, TransportError>> + Send + Sync>;
 
@@ -40,6 +43,16 @@ struct Inner {
     scripts: HashMap<OwnedServerName, Script>,
     log: Vec<String>,
     weather: Option<Weather>,
+    liars: HashMap<OwnedServerName, Arc<dyn Lies>>,
+}
+
+/// What a whole server that lies makes of its requests and answers.
+pub trait Lies: Send + Sync {
+    /// A request of its own as it leaves; `None`: it does not, though it seems to have arrived.
+    fn sends(&self, request: Outbound) -> Option<Outbound>;
+
+    /// An answer of its own as it leaves.
+    fn answers(&self, request: &Outbound, reply: Reply) -> Reply;
 }
 
 /// The network as one server sees it.
@@ -84,6 +97,15 @@ impl Network {
         self.0.lock().unwrap().weather = Some(weather);
     }
 
+    /// From now on this server lies.
+    pub fn set_liar(&self, name: &str, lies: Arc<dyn Lies>) {
+        self.0.lock().unwrap().liars.insert(name.try_into().unwrap(), lies);
+    }
+
+    fn liar(&self, name: &ServerName) -> Option<Arc<dyn Lies>> {
+        self.0.lock().unwrap().liars.get(name).cloned()
+    }
+
     /// Takes a server off the network: it is not reached, and what it was doing for others is answered to nobody.
     pub fn forget(&self, name: &str) {
         let name: OwnedServerName = name.try_into().unwrap();
@@ -111,6 +133,13 @@ pub fn reply(status: u16, body: &Value) -> Result<Reply, TransportError> {
 impl Transport for Link {
     fn send(&self, request: Outbound) -> BoxFuture<'_, Result<Reply, TransportError>> {
         let weather = self.network.0.lock().unwrap().weather.clone();
+        let request = match self.network.liar(&self.from) {
+            None => request,
+            Some(liar) => match liar.sends(request) {
+                Some(request) => request,
+                None => return std::future::ready(reply(200, &json!({"pdus": {}}))).boxed(),
+            },
+        };
         match weather {
             None => self.network.deliver(request).boxed(),
             Some(weather) => weather.carry(self.network.clone(), self.from.clone(), request).boxed(),
@@ -133,7 +162,11 @@ impl Network {
         match (site, script) {
             (_, Some(script)) => script(request).await,
             (Some(site), None) => {
-                let reply = dispatch(&site, request).await;
+                let lies = self.liar(&destination).map(|liar| (liar, request.clone()));
+                let mut reply = dispatch(&site, request).await;
+                if let Some((liar, request)) = lies {
+                    reply = liar.answers(&request, reply);
+                }
                 // It may have been switched off meanwhile.
                 if switched() == life {
                     Ok(reply)
@@ -175,6 +208,12 @@ impl Peer {
     /// A peer with a key `ed25519:VERSION` of this seed.
     pub fn new(name: &str, seed: u8, version: &str) -> Self {
         Self { name: name.try_into().unwrap(), seed: [seed; 32], version: version.to_owned() }
+    }
+
+    /// One that signs as this [`TestServer`] does.
+    pub fn like(name: &str) -> Self {
+        let seed = *blake3::hash(name.as_bytes()).as_bytes();
+        Self { name: name.try_into().unwrap(), seed, version: KEY_VERSION.to_owned() }
     }
 
     /// Its key.

@@ -18,6 +18,13 @@ struct Seeing {
     state: BTreeMap<(String, String), OwnedEventId>,
     /// Events that have a place in the graph, with their depth, and whether they were rejected.
     events: BTreeMap<OwnedEventId, (u64, bool)>,
+    /// What each of its events says.
+    contents: BTreeMap<OwnedEventId, Vec<u8>>,
+    /// Events of which only what a redaction leaves could be kept, as they did not say what their hash says (server-server API,
+    /// "Checks performed on receipt of a PDU", step 3). Only a liar sends such; others may have got them whole.
+    damaged: BTreeSet<OwnedEventId>,
+    /// What redactions would redact that came too late here, so that they do nothing.
+    kept: BTreeSet<OwnedEventId>,
     /// What became of each event, for whoever reads that a test has failed.
     statuses: BTreeMap<OwnedEventId, String>,
     /// Events in the order of the graph, and in that of arrival.
@@ -49,6 +56,8 @@ fn look(server: &TestServer, room_id: &str) -> Option<Seeing> {
         let state = state.map(|event| ((event.kind.clone(), event.state_key.clone().unwrap()), event.event_id.clone()));
         let all: Vec<_> = (1..head.next_seq.0).map(|seq| (room, myelin::graph::Seq(seq))).collect();
         let (mut events, mut accepted, mut statuses) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let (mut contents, mut kept, mut damaged) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let rules = version::rules(&head.room_version).unwrap();
         let gaps = reader.gaps(view, room, 0, u64::MAX, usize::MAX)?;
         let mut since = gaps.into_iter().map(|(depth, ..)| depth).max().unwrap_or_default();
         for event in reader.events(view, &all)?.into_iter().flatten() {
@@ -56,6 +65,11 @@ fn look(server: &TestServer, room_id: &str) -> Option<Seeing> {
             let key = event.state_key.as_deref().unwrap_or("-");
             let said = format!("{} {key} {}: {status}, depth {}", event.kind, content(&event), event.meta.depth);
             statuses.insert(event.event_id.clone(), said);
+            contents.insert(event.event_id.clone(), event.content().to_vec());
+            if event.meta.redacted_by.is_none() && !says_what_its_hash_says(&event, rules) {
+                damaged.insert(event.event_id.clone());
+            }
+            kept.extend(event.body.redacts.clone().filter(|_| event.meta.status == Status::SoftFailed));
             let is_join = event.kind == "m.room.member"
                 && serde_json::from_slice::<serde_json::Value>(event.content()).unwrap()["membership"] == "join";
             let is_placed = event.meta.position() != Position::ZERO;
@@ -76,6 +90,9 @@ fn look(server: &TestServer, room_id: &str) -> Option<Seeing> {
         Ok(Some(Seeing {
             state: state.collect(),
             events,
+            contents,
+            damaged,
+            kept,
             statuses,
             timeline,
             arrived,
@@ -86,6 +103,14 @@ fn look(server: &TestServer, room_id: &str) -> Option<Seeing> {
         }))
     });
     read.unwrap()
+}
+
+fn says_what_its_hash_says(event: &myelin::graph::Event, rules: &myelin::event::Rules) -> bool {
+    let pdu = myelin::event::Pdu::from_stored(event.event_id.clone(), event.body.pdu.clone(), rules).unwrap();
+    let mut object = pdu.to_object().unwrap();
+    let (said, _) = (object.remove("hashes"), object.remove("signatures"));
+    myelin::event::hash::add_content_hash(&mut object).unwrap();
+    object.remove("hashes") == said
 }
 
 /// The servers that, as this one knows, have somebody in the room.
@@ -133,7 +158,11 @@ fn of_one_mind<'a>(inside: &[(usize, &'a Seeing)], servers: &[TestServer]) -> Ve
 }
 
 /// Nobody has lost what they acknowledged; says about what the servers that are in a room do not agree.
-pub fn check(servers: &[TestServer], room: &SharedRoom, seen: &mut Seen) -> Result<(), String> {
+pub fn check(
+    servers: &[TestServer],
+    (room, liar): (&SharedRoom, Option<usize>),
+    seen: &mut Seen,
+) -> Result<(), String> {
     let views: Vec<Option<Seeing>> = servers.iter().map(|server| look(server, &room.id)).collect();
     for (index, id) in &room.acknowledged {
         let id = OwnedEventId::try_from(id.as_str()).unwrap();
@@ -151,7 +180,9 @@ pub fn check(servers: &[TestServer], room: &SharedRoom, seen: &mut Seen) -> Resu
         assert_eq!(view.timeline, view.accepted, "s{index}: the order of the graph");
         assert!(view.arrived.is_subset(&view.accepted), "s{index}: the order of arrival");
     }
-    let inside: Vec<(usize, &Seeing)> = there.into_iter().filter(|(_, view)| view.is_in).collect();
+    // Nobody answers for a liar.
+    let is_honest = |(index, view): &(usize, &Seeing)| view.is_in && Some(*index) != liar;
+    let inside: Vec<(usize, &Seeing)> = there.into_iter().filter(is_honest).collect();
     let agreed = of_one_mind(&inside, servers);
     seen.unaware += u64::try_from(inside.len() - agreed.len()).unwrap();
     let inside = agreed;
@@ -193,6 +224,16 @@ fn agree((first, one): (usize, &Seeing), (index, other): (usize, &Seeing), since
     if !differing.is_empty() {
         let said = explained(one, other, differing.into_iter());
         return Err(format!("s{first} and s{index} judge events differently: {said}"));
+    }
+    // What holds, and what was said, says the same on both; what was redacted is so on both.
+    let says_otherwise = |id: &&OwnedEventId| {
+        let is_special = |seeing: &Seeing| seeing.kept.contains(*id) || seeing.damaged.contains(*id);
+        one.contents.get(*id) != other.contents.get(*id) && !is_special(one) && !is_special(other)
+    };
+    let differing: Vec<_> = one.state.values().chain(&all).filter(says_otherwise).collect();
+    if !differing.is_empty() {
+        let said = explained(one, other, differing.into_iter());
+        return Err(format!("s{first} and s{index} have different contents: {said}"));
     }
     Ok(all.len())
 }

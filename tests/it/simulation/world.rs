@@ -1,19 +1,21 @@
 //! A schedule: servers, their users, what they do and what happens to them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Seen, agreement, dump};
+use super::{Seen, agreement, dump, liar::Liar};
 use crate::harness::{Dice, Network, START, TestServer, TestUser, Weather, client_path};
 
 const TOML: &str = "[registration]\nmode = \"open\"\n[federation]\nfirst_retry = \"1s\"\nlongest_retry = \"30s\"\n\
                     trusted_notaries = [\"s0.sim\", \"s1.sim\", \"s2.sim\"]";
 /// Rounds in which something is done.
 const ROUNDS: usize = 14;
+/// In one of so many schedules a server lies.
+const LIARS: u64 = 3;
 /// How long all reach each other in the end before they are compared: longer than any pause between two tries.
 const HEALING: Duration = Duration::from_mins(15);
 
@@ -41,6 +43,8 @@ pub struct World {
     pub room: SharedRoom,
     seen: Seen,
     transactions: u64,
+    /// Which of the servers lies.
+    liar: Option<(usize, Liar)>,
 }
 
 /// What somebody does.
@@ -78,9 +82,14 @@ impl World {
                 actors.push(Actor { server: index, user: server.register_user(&format!("u{number}")).await });
             }
         }
-        let room = SharedRoom::default();
-        let mut world =
-            Self { dice, network, weather, names, servers, actors, room, seen: Seen::default(), transactions: 0 };
+        let (room, seen) = (SharedRoom::default(), Seen::default());
+        let chance = Dice::new(seed.rotate_left(32));
+        let at = 1 + chance.below(count - 1);
+        let liar = (seed % LIARS == LIARS - 1).then(|| (at, Liar::new(&names[at], chance.u64())));
+        if let Some((at, liar)) = &liar {
+            network.set_liar(&names[*at], Arc::new(liar.clone()));
+        }
+        let mut world = Self { dice, network, weather, names, servers, actors, room, seen, transactions: 0, liar };
         world.create_room().await;
         world.weather.set_fair(false);
         world
@@ -92,6 +101,9 @@ impl World {
         let body = json!({"preset": "public_chat", "room_version": version.to_string()});
         let request = self.servers[0].post("/v3/createRoom").by(&creator.user).json(&body);
         self.room.id = request.send().await.ok()["room_id"].as_str().unwrap().to_owned();
+        if let Some((_, liar)) = &self.liar {
+            liar.begin(&version.to_string());
+        }
         let actors = self.actors.clone();
         for actor in actors.into_iter().skip(1) {
             if self.dice.percent(85) {
@@ -232,6 +244,9 @@ impl World {
     async fn end(mut self) -> Seen {
         self.weather.heal();
         self.weather.set_fair(true);
+        if let Some((_, liar)) = &self.liar {
+            liar.send_no_more_lies();
+        }
         sleep(HEALING).await;
         let count = self.servers.len();
         // Twice, and back: what one says last is heard of by all when the first speaks again.
@@ -246,7 +261,12 @@ impl World {
             sleep(Duration::from_secs(20)).await;
         }
         sleep(Duration::from_mins(2)).await;
-        if let Err(why) = agreement::check(&self.servers, &self.room, &mut self.seen) {
+        let liar = self.liar.as_ref().map(|(at, liar)| {
+            self.seen.liars += 1;
+            self.seen.lies += liar.told();
+            *at
+        });
+        if let Err(why) = agreement::check(&self.servers, (&self.room, liar), &mut self.seen) {
             eprintln!("{why}");
             if std::env::var("MYELIN_SEED").is_ok() {
                 dump::dump(&self.servers, &self.room.id);
