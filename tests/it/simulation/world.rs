@@ -19,6 +19,9 @@ const LIARS: u64 = 3;
 /// How long all reach each other in the end before they are compared: longer than any pause between two tries.
 const HEALING: Duration = Duration::from_mins(15);
 
+/// How often it is looked, every ten minutes, whether what waits was given up.
+const MOST_SETTLING: usize = 100;
+
 /// A user of a server.
 #[derive(Clone)]
 pub struct Actor {
@@ -248,17 +251,13 @@ impl World {
             liar.send_no_more_lies();
         }
         sleep(HEALING).await;
-        let count = self.servers.len();
-        // Twice, and back: what one says last is heard of by all when the first speaks again.
-        for (round, index) in (0..2 * count).chain((0..count - 1).rev()).map(|at| at % count).enumerate() {
-            let ours: Vec<Actor> = self.actors.iter().filter(|actor| actor.server == index).cloned().collect();
-            for actor in ours {
-                let target = format!("/v3/rooms/{}/send/m.room.message/last-{round}", self.room.id);
-                let body = json!({"msgtype": "m.text", "body": "goodbye"});
-                let deed = Deed { actor, method: Method::PUT, target, body, is_join: false };
-                self.carry_out(vec![deed]).await;
-            }
-            sleep(Duration::from_secs(20)).await;
+        let everybody: Vec<usize> = (0..self.servers.len()).collect();
+        self.say_goodbye(&everybody).await;
+        if let Some((at, _)) = self.liar {
+            // What a liar gives late, and to one of them, the others hear of when that one speaks again.
+            self.settle(at).await;
+            let honest: Vec<usize> = everybody.into_iter().filter(|index| *index != at).collect();
+            self.say_goodbye(&honest).await;
         }
         sleep(Duration::from_mins(2)).await;
         let liar = self.liar.as_ref().map(|(at, liar)| {
@@ -274,5 +273,34 @@ impl World {
             self.seen.disagreeing += 1;
         }
         self.seen
+    }
+
+    /// Users of these servers say something, one server after the other.
+    async fn say_goodbye(&mut self, of: &[usize]) {
+        let count = of.len();
+        // Twice, and back: what one says last is heard of by all when the first speaks again.
+        for index in (0..2 * count).chain((0..count - 1).rev()).map(|at| of[at % count]) {
+            let ours: Vec<Actor> = self.actors.iter().filter(|actor| actor.server == index).cloned().collect();
+            for actor in ours {
+                self.transactions += 1;
+                let target = format!("/v3/rooms/{}/send/m.room.message/last-{}", self.room.id, self.transactions);
+                let body = json!({"msgtype": "m.text", "body": "goodbye"});
+                let deed = Deed { actor, method: Method::PUT, target, body, is_join: false };
+                self.carry_out(vec![deed]).await;
+            }
+            sleep(Duration::from_secs(20)).await;
+        }
+    }
+
+    /// Until of what a liar sent nothing waits any more: it was given up, or what it needs has come.
+    async fn settle(&self, liar: usize) {
+        for _ in 0..MOST_SETTLING {
+            let mut honest = self.servers.iter().enumerate().filter(|(index, _)| *index != liar);
+            if honest.all(|(_, server)| server.app().inbox.staged().0 == 0) {
+                return;
+            }
+            sleep(Duration::from_mins(10)).await;
+        }
+        panic!("something waits for ever");
     }
 }
