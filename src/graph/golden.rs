@@ -9,8 +9,8 @@ use super::{
     keys::*,
     log::{Entry, Stream},
     rows::{
-        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, OutsideAt, OutsideRow, PartialJoin, RoomServer,
-        StagedRoom, StateKey, UserRoom,
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, NextIndexes, Original, OutsideAt, OutsideRow, PartialJoin,
+        RoomServer, StagedRoom, StateKey, UserRoom,
     },
     state::Node,
     types::{Membership, RoomNo, Root, Seq, Slot, Status, Tie},
@@ -44,9 +44,9 @@ fn rows_of_rooms(golden: &mut Golden) {
     head.root = Root([5; 16]);
     head.max_depth = 8;
     (head.last_position, head.last_relayed_position) = (Position(300), Position(299));
-    head.index_generation = 2;
+    (head.index_generation, head.indexes_since) = (2, Position(298));
     (head.joined_members, head.invited_members) = (4, 1);
-    (head.is_partial, head.is_left, head.is_blocked) = (true, false, true);
+    (head.is_partial, head.is_left, head.is_blocked, head.is_unsettled) = (true, false, true, true);
     golden.row(&HEAD, (ROOM,), head);
     golden.row(&GAP, (ROOM, 4, Seq(5)), Gap { missing: vec![text("$lost")], last_try: 1_800_000_000_000 });
     let (servers, via) = (vec![text("there")], vec![text("here"), text("there")]);
@@ -55,6 +55,7 @@ fn rows_of_rooms(golden: &mut Golden) {
     golden.row(&CURSOR, (text("push"), 0), Cursor { position: Position(300), epoch: 1 });
     golden.row(&LOG_MARK, (20_000,), 300);
     golden.row(&STAGED, (ROOM,), StagedRoom { room_id: text("!room:localhost"), since: 1_800_000_000_000 });
+    golden.row(&NEXT_INDEXES, (ROOM,), NextIndexes { from: 1, to: 2, users_due: true });
 }
 
 fn rows_of_events(golden: &mut Golden) {
@@ -127,7 +128,7 @@ fn rows_of_members(golden: &mut Golden) {
     let at = OutsideAt { server: text("there"), is_over: true };
     golden.row(&OUTSIDE_OF_USER, (text(USER), Position(300), ROOM), at);
     let server = RoomServer { joined_users: 2, joined: Position(300), left: RoomServer::STILL };
-    golden.row(&ROOM_SERVER, (ROOM, text("there")), server);
+    golden.row(&ROOM_SERVER, (ROOM, 2, text("there")), server);
     golden.row(&SERVER_ROOM, (text("there"), ROOM), ());
 }
 

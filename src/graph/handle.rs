@@ -252,12 +252,14 @@ impl Graph {
         write::settle(&self.0.store, room).await
     }
 
-    /// Throws away what a server that stopped in the middle of a join has written ahead. To be called at the start.
+    /// Brings to an end what a server that stopped in the middle of it has left: throws away what it has written ahead of a
+    /// join or of a large change, and does what is left to do after one. To be called at the start.
     ///
     /// # Errors
     /// When the store fails; what was done stays done.
     pub async fn sweep_staged(&self) -> Result<(), MaintenanceError> {
-        write::sweep_staged(&self.0.store, &self.0.adopting).await
+        write::sweep_staged(&self.0.store, &self.0.adopting).await?;
+        Ok(self.0.lanes.settle().await?)
     }
 
     /// Throws away what is due: the log behind its followers, originals of redacted events. To be called about once an
@@ -273,7 +275,7 @@ impl Graph {
     /// Maintains for ever: a task of the server. What fails is tried again the next time.
     pub async fn keep_house(&self) {
         if let Err(error) = self.sweep_staged().await {
-            tracing::warn!(%error, "what was written ahead of joins could not be thrown away yet");
+            tracing::warn!(%error, "what was left of joins and large changes could not be brought to an end yet");
         }
         loop {
             self.0.env.clock.sleep(MAINTAIN_EVERY).await;

@@ -33,6 +33,9 @@ pub struct Head {
     pub last_relayed_position: Position,
     /// Which generation of the indexes that are derived from the state is the one to read.
     pub index_generation: u32,
+    /// The commit by which this generation took the place of the one before it: what its rows mean that were written ahead
+    /// of it and could not know it.
+    pub indexes_since: Position,
     /// How many users are joined, in the current state.
     pub joined_members: u32,
     /// How many are invited.
@@ -43,11 +46,14 @@ pub struct Head {
     pub is_left: bool,
     /// An administrator has closed the room.
     pub is_blocked: bool,
+    /// A new generation of the indexes was begun, and what goes with that is not all done (`NEXT_INDEXES` says what).
+    pub is_unsettled: bool,
 }
 
 const PARTIAL: u8 = 1;
 const LEFT: u8 = 2;
 const BLOCKED: u8 = 4;
+const UNSETTLED: u8 = 8;
 
 impl Head {
     /// The head of a room that holds nothing yet.
@@ -64,17 +70,19 @@ impl Head {
             last_position: Position::ZERO,
             last_relayed_position: Position::ZERO,
             index_generation: 0,
+            indexes_since: Position::ZERO,
             joined_members: 0,
             invited_members: 0,
             is_partial: false,
             is_left: true,
             is_blocked: false,
+            is_unsettled: false,
         }
     }
 }
 
 impl Value for Head {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
 
     fn encode(&self, out: &mut Vec<u8>) {
         put_str(out, self.room_id.as_str());
@@ -90,14 +98,22 @@ impl Value for Head {
         out.extend_from_slice(&self.joined_members.to_be_bytes());
         out.extend_from_slice(&self.invited_members.to_be_bytes());
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        out.push(flag(self.is_partial, PARTIAL) | flag(self.is_left, LEFT) | flag(self.is_blocked, BLOCKED));
+        out.push(
+            flag(self.is_partial, PARTIAL)
+                | flag(self.is_left, LEFT)
+                | flag(self.is_blocked, BLOCKED)
+                | flag(self.is_unsettled, UNSETTLED),
+        );
+        out.extend_from_slice(&self.indexes_since.0.to_be_bytes());
         for extremity in &self.extremities {
             out.extend_from_slice(&extremity.0.to_be_bytes());
         }
     }
 
     fn decode(version: u8, mut body: &[u8]) -> Result<Self, DecodeError> {
-        first_version(version)?;
+        if version != Self::VERSION {
+            first_version(version)?;
+        }
         let input = &mut body;
         let room_id = RoomId::parse(take_str(input)?).map_err(|_| DecodeError("not a room id"))?;
         let room_version = RoomVersionId::try_from(take_str(input)?).map_err(|_| DecodeError("not a room version"))?;
@@ -116,10 +132,33 @@ impl Value for Head {
         head.is_partial = flags & PARTIAL != 0;
         head.is_left = flags & LEFT != 0;
         head.is_blocked = flags & BLOCKED != 0;
+        head.is_unsettled = flags & UNSETTLED != 0;
+        if version == Self::VERSION {
+            head.indexes_since = Position(take_u64(input)?);
+        }
         while input.len() >= 4 {
             head.extremities.push(Seq(take_u32(input)?));
         }
         finish(input)?;
         Ok(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_of_the_first_version_has_indexes_from_the_beginning() {
+        let mut head = Head::new(&RoomId::parse("!room:here").unwrap(), &RoomVersionId::V11);
+        head.extremities = vec![Seq(7), Seq(300)];
+        head.is_blocked = true;
+        let mut bytes = Vec::new();
+        head.encode(&mut bytes);
+        // Between the flags and the extremities there was nothing.
+        let since = bytes.len() - 2 * 4 - 8;
+        bytes.drain(since..since + 8);
+        assert_eq!(Head::decode(1, &bytes).unwrap(), head);
+        assert!(Head::decode(3, &bytes).is_err());
     }
 }

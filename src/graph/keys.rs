@@ -9,8 +9,8 @@ use super::{
     head::Head,
     log::Entry,
     rows::{
-        AuthEvents, Cursor, EventAt, Gap, Logged, Member, Original, OutsideAt, OutsideRow, PartialJoin, RoomServer,
-        StagedRoom, StateKey, UserRoom,
+        AuthEvents, Cursor, EventAt, Gap, Logged, Member, NextIndexes, Original, OutsideAt, OutsideRow, PartialJoin,
+        RoomServer, StagedRoom, StateKey, UserRoom,
     },
     state::Node,
     types::{RoomNo, Root, Seq, Slot, Tie},
@@ -63,6 +63,14 @@ pub const STAGED: Keyspace<(RoomNo,), StagedRoom> = Keyspace::new(
     "room → id, since when; while a join through another server is written",
 );
 
+/// Rooms whose indexes are written anew, aside of those that are read, and those where that was just done.
+pub const NEXT_INDEXES: Keyspace<(RoomNo,), NextIndexes> = Keyspace::new(
+    Family::Hot,
+    0x11,
+    "next_indexes",
+    "room → generation before and after, users due; while indexes are written aside, until all of the old ones are gone",
+);
+
 /// Event bodies.
 pub const EVENT: Keyspace<(RoomNo, Seq), StoredEvent> =
     Keyspace::new(Family::Event, 0x01, "event", "room, seq → header and canonical JSON; once, and by redaction");
@@ -98,11 +106,11 @@ pub const USER_ROOM: Keyspace<(String, RoomNo), UserRoom> = Keyspace::new(
     "local user, room → membership, seq, position, state at the leave, forgotten, position of the join, server of an event from outside; own membership changes",
 );
 /// Servers of a room.
-pub const ROOM_SERVER: Keyspace<(RoomNo, String), RoomServer> = Keyspace::new(
+pub const ROOM_SERVER: Keyspace<(RoomNo, u32, String), RoomServer> = Keyspace::new(
     Family::Index,
     0x06,
     "room_server",
-    "room, server → joined users, joined, left; a user joins or leaves",
+    "room, index generation, server → joined users, joined, left; a user joins or leaves",
 );
 /// Rooms of a server, also those that it has left: a server that could not be reached when its last user was removed is told
 /// later.
@@ -181,6 +189,7 @@ pub const KEYSPACES: &[KeyspaceInfo] = &[
     CURSOR.info(),
     LOG_MARK.info(),
     STAGED.info(),
+    NEXT_INDEXES.info(),
     EVENT.info(),
     ORIGINAL.info(),
     EVENT_ID.info(),

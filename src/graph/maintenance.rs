@@ -1,6 +1,7 @@
 //! What a graph throws away in the course of time: the log behind its followers, the originals of redacted events.
 
 use super::{
+    SendError,
     follower::lowest_cursor,
     keys::{LOG, LOG_MARK, ORIGINAL},
 };
@@ -29,6 +30,9 @@ pub enum MaintenanceError {
     /// The store could not write.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// A room could not be brought to an end of what was begun there.
+    #[error(transparent)]
+    Room(#[from] SendError),
 }
 
 /// Up to where the log was cut: a follower whose cursor is lower has missed something.

@@ -110,10 +110,23 @@ pub struct Member {
     pub membership: Membership,
     /// The membership event.
     pub seq: Seq,
-    /// The commit that made it current.
+    /// The commit that made it current; [`Position::ZERO`] for the one that began this generation of the indexes.
     pub position: Position,
 }
 impl Record for Member {}
+
+/// A generation of a room's indexes that is being written aside, or has just taken the place of the one before it. Which of
+/// the two, the head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextIndexes {
+    /// The generation before it.
+    pub from: u32,
+    /// The generation.
+    pub to: u32,
+    /// Rooms of local users have still to be brought in line with its members.
+    pub users_due: bool,
+}
+impl Record for NextIndexes {}
 
 /// A room of a local user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,7 +246,8 @@ impl Record for OutsideAt {}
 pub struct RoomServer {
     /// How many of its users are joined.
     pub joined_users: u32,
-    /// The commit by which its first user joined, the last time.
+    /// The commit by which its first user joined, the last time. As it is stored, [`Position::ZERO`] is the commit that began
+    /// this generation of the indexes; likewise in `left`.
     pub joined: Position,
     /// The commit by which its last user left; [`RoomServer::STILL`] while there is one.
     pub left: Position,
@@ -243,6 +257,15 @@ impl Record for RoomServer {}
 impl RoomServer {
     /// Later than every commit.
     pub const STILL: Position = Position(u64::MAX);
+
+    /// A stored row, with the commit filled in that began its generation. Of the first one that is not known: it is before
+    /// every other one.
+    #[must_use]
+    pub(super) fn since(self, began: Position) -> Self {
+        let began = began.max(Position(1));
+        let filled = |at: Position| if at == Position::ZERO { began } else { at };
+        Self { joined: filled(self.joined), left: filled(self.left), ..self }
+    }
 }
 
 /// How far a follower of the log has come.

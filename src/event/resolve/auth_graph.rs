@@ -1,6 +1,6 @@
 //! The auth graph of a room: which state event cites which as authorising it. Flat, for sweeps from one end to the other.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use thiserror::Error;
 
@@ -83,6 +83,27 @@ impl AuthGraph {
         self.seqs.truncate(rows);
         self.ends.truncate(rows);
         self.cited.truncate(self.ends.last().map_or(0, |end| *end as usize));
+    }
+
+    /// The same graph with more events, each of whose auth events is in one of the two.
+    ///
+    /// # Errors
+    /// The first event of which that is not so.
+    pub fn with(&self, more: &BTreeMap<Seq, Vec<Seq>>) -> Result<Self, AuthGraphError> {
+        let mut both = Self::with_capacity(self.seqs.len().saturating_add(more.len()));
+        let mut more = more.iter().filter(|(seq, _)| self.row(**seq).is_none()).peekable();
+        for (row, &seq) in self.seqs.iter().enumerate() {
+            while let Some((new, cited)) = more.next_if(|(new, _)| **new < seq) {
+                both.push(*new, cited.iter().copied())?;
+            }
+            both.push(seq, self.cited_by(row).iter().filter_map(|cited| self.seq(*cited as usize)))?;
+        }
+        more.try_for_each(|(new, cited)| both.push(*new, cited.iter().copied())).map(|()| both)
+    }
+
+    /// Whether an event is there.
+    pub fn has(&self, seq: Seq) -> bool {
+        self.row(seq).is_some()
     }
 
     /// The event that was added last.
@@ -232,6 +253,17 @@ mod tests {
         assert_eq!(graph.auth_events(3).unwrap().count(), 0);
         assert_eq!(graph.rows(vec![9, 3, 10, 9]), Ok(vec![0, 2, 3]));
         assert_eq!((graph.rows(vec![3, 4, 5, 11]), graph.rows(vec![5, 11])), (Err(4), Err(11)));
+    }
+
+    #[test]
+    fn events_can_be_added_in_between() {
+        let few = graph(&[(1, &[]), (5, &[1]), (9, &[5, 1])]);
+        let more = BTreeMap::from([(2, vec![1]), (5, vec![1]), (7, vec![5, 2]), (10, vec![9, 7])]);
+        let both = few.with(&more).unwrap();
+        assert_eq!(both.seqs, [1, 2, 5, 7, 9, 10]);
+        let cited = |seq| both.auth_events(seq).unwrap().collect::<Vec<_>>();
+        assert_eq!((cited(7), cited(9), cited(10)), (vec![5, 2], vec![5, 1], vec![9, 7]));
+        assert!(few.with(&BTreeMap::from([(7, vec![6])])).is_err());
     }
 
     #[test]

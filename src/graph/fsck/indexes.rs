@@ -8,7 +8,7 @@ use super::each;
 use crate::{
     graph::{
         Head, Reader,
-        keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
+        keys::{MEMBER, NEXT_INDEXES, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
         rows::RoomServer,
         types::{Membership, RoomNo, Seq, Status},
     },
@@ -40,7 +40,38 @@ pub(super) fn check(
     };
     check_members(view, room, head, &members, problem)?;
     check_servers(view, room, head, local, &members, problem)?;
-    check_local(view, (room, head), local, &members, problem)
+    check_generations(view, room, head, problem)?;
+    // Some may have still to be told.
+    if head.is_unsettled { Ok(()) } else { check_local(view, (room, head), local, &members, problem) }
+}
+
+/// Rows of a generation that is not read are only there while another one is begun.
+fn check_generations(
+    view: &View<'_>,
+    room: RoomNo,
+    head: &Head,
+    problem: &mut dyn FnMut(String),
+) -> Result<(), ReadError> {
+    let next = view.get(&NEXT_INDEXES, &(room,))?;
+    if head.is_unsettled && next.is_none_or(|row| row.to != head.index_generation) {
+        problem("what is left to do after a large change is not known".to_owned());
+    }
+    let known = |generation: u32| {
+        generation == head.index_generation || next.is_some_and(|row| [row.from, row.to].contains(&generation))
+    };
+    let mut stray = 0_usize;
+    each(view, MEMBER.span(&(room,)), |(_, generation, _), _| {
+        stray += usize::from(!known(generation));
+        Ok(())
+    })?;
+    each(view, ROOM_SERVER.span(&(room,)), |(_, generation, _), _| {
+        stray += usize::from(!known(generation));
+        Ok(())
+    })?;
+    if stray > 0 {
+        problem(format!("{stray} rows of its members and servers are of a generation that nobody reads"));
+    }
+    Ok(())
 }
 
 type Members = BTreeMap<String, (Membership, Seq)>;
@@ -122,7 +153,7 @@ fn check_servers(
     if head.is_left == local.iter().any(|server| joined.contains_key(server)) {
         problem(format!("it is marked as {}", if head.is_left { "left" } else { "joined" }));
     }
-    each(view, ROOM_SERVER.span(&(room,)), |(_, server), row| {
+    each(view, ROOM_SERVER.span(&(room, head.index_generation)), |(.., server), row| {
         let users = joined.remove(&server).unwrap_or_default();
         let is_listed = view.has(&SERVER_ROOM, &(&*server, room))?;
         let is_in = users > 0;

@@ -5,6 +5,7 @@ use ruma::{ServerName, UserId};
 use super::Reader;
 use crate::{
     graph::{
+        Head,
         keys::{MEMBER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
         rows::{Member, RoomServer, UserRoom},
         types::{Membership, RoomNo},
@@ -129,8 +130,9 @@ impl Reader {
 
     /// All servers that are or were in a room.
     pub fn servers(&self, view: &View<'_>, room: RoomNo) -> Result<Vec<(String, RoomServer)>, ReadError> {
-        let page = view.scan(&ROOM_SERVER.span(&(room,)), usize::MAX)?;
-        Ok(page.rows.into_iter().map(|((_, server), row)| (server, row)).collect())
+        let (generation, since) = self.generation(view, room)?;
+        let page = view.scan(&ROOM_SERVER.span(&(room, generation)), usize::MAX)?;
+        Ok(page.rows.into_iter().map(|((.., server), row)| (server, row.since(since))).collect())
     }
 
     /// Whether a user of this server is joined to a room.
@@ -140,10 +142,12 @@ impl Reader {
 
     /// How a server stands to a room; `None` if none of its users was ever joined, as far as is known here.
     pub fn server(&self, view: &View<'_>, room: RoomNo, server: &ServerName) -> Result<Option<RoomServer>, ReadError> {
-        view.get(&ROOM_SERVER, &(room, &*bounded(server.as_str())))
+        let (generation, since) = self.generation(view, room)?;
+        let row = view.get(&ROOM_SERVER, &(room, generation, &*bounded(server.as_str())))?;
+        Ok(row.map(|row| row.since(since)))
     }
 
-    /// A server's part in each of these rooms, in their order: one wave.
+    /// A server's part in each of these rooms, in their order: two waves.
     pub fn parts_of(
         &self,
         view: &View<'_>,
@@ -151,7 +155,10 @@ impl Reader {
         rooms: &[RoomNo],
     ) -> Result<Vec<Option<RoomServer>>, ReadError> {
         let server = bounded(server.as_str());
-        view.multi_get(&ROOM_SERVER, rooms.iter().map(|room| (*room, &*server)))
+        let generations: Vec<_> = self.heads(view, rooms)?.iter().map(|head| generation_of(head.as_ref())).collect();
+        let keys = rooms.iter().zip(&generations).map(|(room, (generation, _))| (*room, *generation, &*server));
+        let rows = view.multi_get(&ROOM_SERVER, keys)?.into_iter().zip(&generations);
+        Ok(rows.map(|(row, (_, since))| Some(row?.since(*since))).collect())
     }
 
     /// The servers to which events of a room go that arrived at `from` or later: all that are in it, and those that left
@@ -163,19 +170,21 @@ impl Reader {
         from: Position,
         (after, limit): (Option<&str>, usize),
     ) -> Result<ServerPage, ReadError> {
+        let (generation, since) = self.generation(view, room)?;
         let (mut servers, mut after) = (Vec::new(), after.map(str::to_owned));
         loop {
-            let mut span = ROOM_SERVER.span(&(room,));
+            let mut span = ROOM_SERVER.span(&(room, generation));
             if let Some(after) = &after {
-                span = span.after(&(room, after.as_str()));
+                span = span.after(&(room, generation, after.as_str()));
             }
             let page = view.scan(&span, PAGE.min(limit.max(64)))?;
             let mut rows = page.rows.into_iter();
-            for ((_, server), row) in rows.by_ref() {
+            for ((.., server), row) in rows.by_ref() {
                 if servers.len() >= limit {
                     return Ok(ServerPage { servers, next: after });
                 }
                 after = Some(server.clone());
+                let row = row.since(since);
                 if row.left >= from {
                     servers.push((server, row));
                 }
@@ -206,12 +215,21 @@ impl Reader {
         server: &ServerName,
         (after, limit): (Option<RoomNo>, usize),
     ) -> Result<Page<RoomNo, RoomServer>, ReadError> {
-        let server = bounded(server.as_str());
-        let whole = SERVER_ROOM.span(&(&*server,));
-        let page = view.scan(&after.map_or(whole.clone(), |after| whole.after(&(&*server, after))), limit)?;
+        let name = bounded(server.as_str());
+        let whole = SERVER_ROOM.span(&(&*name,));
+        let page = view.scan(&after.map_or(whole.clone(), |after| whole.after(&(&*name, after))), limit)?;
         let rooms: Vec<RoomNo> = page.rows.into_iter().map(|((_, room), ())| room).collect();
-        let rows = view.multi_get(&ROOM_SERVER, rooms.iter().map(|room| (*room, &*server)))?;
-        let rows = rooms.into_iter().zip(rows).filter_map(|(room, row)| Some((room, row?))).collect();
+        let rows = self.parts_of(view, server, &rooms)?.into_iter().zip(&rooms);
+        let rows = rows.filter_map(|(row, room)| Some((*room, row?))).collect();
         Ok(Page { rows, more: page.more })
     }
+
+    /// Which generation of the indexes of a room is to be read, and the commit that began it.
+    fn generation(&self, view: &View<'_>, room: RoomNo) -> Result<(u32, Position), ReadError> {
+        Ok(generation_of(self.head(view, room)?.as_ref()))
+    }
+}
+
+fn generation_of(head: Option<&Head>) -> (u32, Position) {
+    head.map_or((0, Position::ZERO), |head| (head.index_generation, head.indexes_since))
 }

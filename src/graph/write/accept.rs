@@ -28,6 +28,9 @@ use crate::{
     store::ReadError,
 };
 
+/// Events of a claimed state that are read at once.
+const WAVE: usize = 1_000;
+
 /// What an event cites, found.
 struct Cited {
     /// Its previous events.
@@ -260,14 +263,19 @@ impl Draft<'_, '_> {
             return Err(Verdict::Needs(Needs::Missing { prev: Vec::new(), auth: lacking }).into());
         }
         let mut entries = BTreeMap::new();
-        for (known, status) in self.known_many(&seqs)? {
-            if status == Status::Rejected {
-                continue;
+        for seqs in seqs.chunks(WAVE) {
+            let (mut keys, mut held) = (Vec::with_capacity(seqs.len()), Vec::with_capacity(seqs.len()));
+            for (known, status) in self.known_many(seqs)? {
+                if status != Status::Rejected {
+                    let state_key = known.pdu.state_key().ok_or(SendError::NoState)?;
+                    keys.push(StateKey::new(known.pdu.kind(), state_key));
+                    held.push(known.seq);
+                }
             }
-            let state_key = known.pdu.state_key().ok_or(SendError::NoState)?;
-            let slot = self.slot_or_new(StateKey::new(known.pdu.kind(), state_key))?;
-            if entries.insert(slot, known.seq).is_some() {
-                return Err(SendError::NoState.into());
+            for (slot, seq) in self.slots_or_new(keys)?.into_iter().zip(held) {
+                if entries.insert(slot, seq).is_some() {
+                    return Err(SendError::NoState.into());
+                }
             }
         }
         Ok(state::build(&mut self.nodes, &self.room.hasher, entries))

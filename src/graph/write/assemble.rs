@@ -4,6 +4,7 @@ use super::{
     Env, MOST_EVENTS, commit,
     draft::Draft,
     room::{Room, StatePart, Tip},
+    wide::{self, Ahead},
 };
 use crate::{
     graph::{Head, Placed, Proposal, Receipt, Rider, SendError, Verdict},
@@ -19,6 +20,8 @@ pub(super) enum Unit {
     Receive(Receipt),
     /// An event to keep without a place in the graph.
     Outlier(Receipt),
+    /// Nothing but what is left to do of an earlier commit.
+    Settle,
 }
 
 /// What became of a unit.
@@ -34,6 +37,8 @@ pub(super) type Answer = Result<Outcome, SendError>;
 pub(super) struct Assembled {
     /// `None`: nothing is to be written.
     pub(super) batch: Option<Batch>,
+    /// What is to be written before it.
+    pub(super) ahead: Option<Ahead>,
     /// The room once it is committed, but for the position.
     pub(super) head: Head,
     pub(super) tips: Vec<Tip>,
@@ -51,13 +56,14 @@ impl Unit {
         match self {
             Self::Send(proposals) => proposals.len(),
             Self::Receive(_) | Self::Outlier(_) => 1,
+            Self::Settle => 0,
         }
     }
 
     fn proposals(&self) -> &[Proposal] {
         match self {
             Self::Send(proposals) => proposals,
-            Self::Receive(_) | Self::Outlier(_) => &[],
+            Self::Receive(_) | Self::Outlier(_) | Self::Settle => &[],
         }
     }
 
@@ -72,6 +78,7 @@ impl Unit {
             }
             Self::Receive(receipt) => draft.receive(receipt).map(Outcome::Judged),
             Self::Outlier(receipt) => draft.receive_outlier(receipt).map(Outcome::Judged),
+            Self::Settle => Ok(Outcome::Sent(Vec::new())),
         }
     }
 
@@ -116,10 +123,11 @@ pub(super) fn assemble(env: &Env, view: &View<'_>, room: &Room, units: &[&Unit])
                 }
                 answer => answers.push(answer),
             }
-            if draft.events.iter().map(|event| event.body.pdu.len()).sum::<usize>() > MOST_BYTES {
+            if draft.events.iter().map(|event| event.body.pdu.len()).sum::<usize>() > MOST_BYTES || draft.is_sweeping {
                 break;
             }
         }
+        let ahead = wide::take(&mut draft);
         let (batch, stamps) = commit::rows(&mut draft);
         let mut batch = batch.unwrap_or_default();
         if let Some(broken) = ride(view, units, &answers, &mut batch)? {
@@ -130,7 +138,7 @@ pub(super) fn assemble(env: &Env, view: &View<'_>, room: &Room, units: &[&Unit])
         }
         let (head, tips, state) = draft.into_state();
         let batch = (!batch.is_empty()).then_some(batch);
-        return Ok(Assembled { batch, head, tips, state, stamps, answers });
+        return Ok(Assembled { batch, ahead, head, tips, state, stamps, answers });
     }
 }
 

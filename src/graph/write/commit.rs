@@ -12,8 +12,8 @@ use crate::{
         Delivery, Head, RoomNo,
         event_row::{EventMeta, StoredEvent},
         keys::{
-            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, GAP, HEAD, MISSING, NODE, ORIGINAL, RELATION, RESOLVED,
-            ROOM_LOG, ROOM_ROOT, SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
+            AUTH, BY_TIME, EVENT, EVENT_ID, EVENT_META, GAP, HEAD, MISSING, NEXT_INDEXES, NODE, ORIGINAL, RELATION,
+            RESOLVED, ROOM_LOG, ROOM_ROOT, SLOT, SLOT_NAME, THREAD, TIMELINE, bounded,
         },
         log::{Entry, Stream, record, record_event},
         rows::{AuthEvents, EventAt, Gap, Logged, Original},
@@ -27,6 +27,7 @@ use crate::{
 pub(super) struct Stamps {
     placed: bool,
     relayed: bool,
+    switched: bool,
 }
 
 impl Stamps {
@@ -37,6 +38,9 @@ impl Stamps {
         }
         if self.relayed {
             head.last_relayed_position = position;
+        }
+        if self.switched {
+            head.indexes_since = position;
         }
         head
     }
@@ -50,10 +54,14 @@ pub(super) fn rows(draft: &mut Draft<'_, '_>) -> (Option<Batch>, Stamps) {
     let mut batch = Batch::new();
     let room = draft.room.no;
     draft.head.version += 1;
-    if draft.room.head.version == 0 {
-        batch.assert_absent(&HEAD, &(room,));
-    } else {
-        batch.assert_is(&HEAD, &(room,), &draft.room.head);
+    match &draft.taken {
+        Some(taken) => batch.assert_is(&HEAD, &(room,), &taken.reserved),
+        None if draft.room.head.version == 0 => batch.assert_absent(&HEAD, &(room,)),
+        None => batch.assert_is(&HEAD, &(room,), &draft.room.head),
+    }
+    let switched = draft.taken.as_ref().and_then(|taken| taken.indexes);
+    if let Some(row) = switched {
+        batch.put(&NEXT_INDEXES, &(room,), &row);
     }
     for (index, event) in draft.events.iter().enumerate() {
         event_rows(
@@ -72,6 +80,7 @@ pub(super) fn rows(draft: &mut Draft<'_, '_>) -> (Option<Batch>, Stamps) {
     let stamps = Stamps {
         placed: draft.events.iter().any(|event| event.in_graph),
         relayed: draft.events.iter().any(|event| event.relay && event.in_graph),
+        switched: switched.is_some(),
     };
     let head = draft.head.clone();
     batch.put_at(&HEAD, move |position| ((room,), stamps.stamp(head, position)));

@@ -14,6 +14,7 @@ use super::{
     redaction::{Redacted, Released},
     relations::{MissingDraft, RelationChange, ThreadDraft},
     room::{Room, StatePart, Tip},
+    wide::Taken,
 };
 use crate::{
     base::clock::UnixMillis,
@@ -25,7 +26,7 @@ use crate::{
         log::StateChange,
         read::StoredNodes,
         rows::StateKey,
-        state,
+        state::{self, Difference},
         types::{Root, Seq, Slot, Status},
     },
     store::{ReadError, View},
@@ -37,6 +38,8 @@ const DEPTH_LEAP: u64 = 1 << 20;
 const DEEPEST_BEGINNING: u64 = 1 << 40;
 /// Events that are looked at for extremities that a new event has behind it.
 const MOST_BEHIND: usize = 500;
+/// Entries of the current state that a draft changes and remembers.
+const MOST_REMEMBERED: usize = 1_000;
 /// The largest integer of canonical JSON, and so the largest depth.
 const LARGEST_DEPTH: u64 = (1 << 53) - 1;
 
@@ -123,6 +126,10 @@ pub(super) struct Draft<'a, 'v> {
     pub(super) changed: StatePart,
     /// Of the current state, as it was read.
     pub(super) learned: RefCell<StatePart>,
+    /// So much of the current state has changed that its members are looked up and not remembered.
+    pub(super) is_sweeping: bool,
+    /// What was taken out of it to be written ahead, as far as its own rows must know.
+    pub(super) taken: Option<Taken>,
 }
 
 impl<'a, 'v> Draft<'a, 'v> {
@@ -149,6 +156,8 @@ impl<'a, 'v> Draft<'a, 'v> {
             released: Vec::new(),
             changed: StatePart::default(),
             learned: RefCell::default(),
+            is_sweeping: false,
+            taken: None,
         }
     }
 
@@ -160,6 +169,9 @@ impl<'a, 'v> Draft<'a, 'v> {
     pub(super) fn into_state(self) -> (Head, Vec<Tip>, StatePart) {
         let mut state = self.learned.into_inner();
         state.absorb(self.changed);
+        if self.is_sweeping {
+            state.forget("m.room.member");
+        }
         (self.head, self.tips, state)
     }
 
@@ -183,6 +195,12 @@ impl<'a, 'v> Draft<'a, 'v> {
         self.head.next_slot = Slot(slot.0 + 1);
         self.new_slots.insert(key, slot);
         Ok(slot)
+    }
+
+    /// [`Draft::slot_or_new`] for many, in their order: one wave.
+    pub(super) fn slots_or_new(&mut self, keys: Vec<StateKey>) -> Result<Vec<Slot>, ReadError> {
+        let stored = self.env.reader.slots(self.view, self.room.no, &keys)?;
+        keys.into_iter().zip(stored).map(|(key, stored)| stored.map_or_else(|| self.slot_or_new(key), Ok)).collect()
     }
 
     /// Puts an event into the draft: its number, its depth, the state after it. Says the number and that state.
@@ -279,6 +297,9 @@ impl<'a, 'v> Draft<'a, 'v> {
     pub(super) fn advance(&mut self, root: Root) -> Result<Vec<(StateChange, Option<Seq>)>, ReadError> {
         let differences = state::differences(&self.nodes.over(&self.stored_nodes()), self.head.root, root)?;
         let slots: Vec<Slot> = differences.iter().map(|difference| difference.slot).collect();
+        if slots.len() > MOST_REMEMBERED {
+            return self.sweep_on(root, &differences);
+        }
         let keys = self.slot_names(&slots)?;
         self.learn(&keys)?;
         let seqs: Vec<Seq> = differences.iter().filter_map(|difference| difference.new).collect();
@@ -293,6 +314,40 @@ impl<'a, 'v> Draft<'a, 'v> {
             self.changed.put(&key.kind, &key.state_key, new);
             let change = StateChange { slot: difference.slot, key, replaces: difference.old };
             changes.push((change, difference.new));
+        }
+        self.head.root = root;
+        Ok(changes)
+    }
+
+    /// [`Draft::advance`] where very much changes: a part after the other, and members are not remembered. Says only which
+    /// changes are to events of this draft.
+    fn sweep_on(
+        &mut self,
+        root: Root,
+        differences: &[Difference],
+    ) -> Result<Vec<(StateChange, Option<Seq>)>, ReadError> {
+        self.is_sweeping = true;
+        self.changed.forget("m.room.member");
+        let mut changes = Vec::new();
+        for part in differences.chunks(MOST_REMEMBERED) {
+            let slots: Vec<Slot> = part.iter().map(|difference| difference.slot).collect();
+            let (old, new): (Vec<_>, Vec<_>) = part.iter().map(|difference| (difference.old, difference.new)).unzip();
+            let seqs = |seqs: &[Option<Seq>]| seqs.iter().flatten().copied().collect::<Vec<Seq>>();
+            let mut was = self.known_many(&seqs(&old))?.into_iter().map(|(known, _)| known);
+            let mut becomes = self.known_many(&seqs(&new))?.into_iter().map(|(known, _)| known);
+            for (difference, key) in part.iter().zip(self.slot_names(&slots)?) {
+                let old = difference.old.and_then(|_| was.next());
+                let new = difference.new.and_then(|_| becomes.next());
+                if key.kind == "m.room.member" {
+                    self.member_changed(&key.state_key, old.as_ref(), new.as_ref(), root)?;
+                } else {
+                    self.changed.put(&key.kind, &key.state_key, new);
+                }
+                if difference.new.is_some_and(|seq| self.drafted(seq).is_some()) {
+                    let change = StateChange { slot: difference.slot, key, replaces: difference.old };
+                    changes.push((change, difference.new));
+                }
+            }
         }
         self.head.root = root;
         Ok(changes)

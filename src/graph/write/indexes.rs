@@ -12,7 +12,7 @@ use crate::{
         keys::{MEMBER, OUTSIDE, OUTSIDE_OF_USER, ROOM_SERVER, SERVER_ROOM, USER_ROOM, bounded},
         log::{Entry, Stream, record},
         rows::{Member, RoomServer, UserRoom},
-        types::{Membership, Root, Seq},
+        types::{Membership, RoomNo, Root, Seq},
     },
     store::{Batch, Position, ReadError, View},
 };
@@ -21,17 +21,18 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     /// By user id. `None`: no member event any more.
-    members: BTreeMap<String, Option<(Membership, Seq)>>,
+    pub(super) members: BTreeMap<String, Option<(Membership, Seq)>>,
     /// The position is filled in by the commit.
-    user_rooms: BTreeMap<OwnedUserId, UserRoom>,
-    servers: BTreeMap<String, ServerDraft>,
+    pub(super) user_rooms: BTreeMap<OwnedUserId, UserRoom>,
+    pub(super) servers: BTreeMap<String, ServerDraft>,
     /// What had come of local users from outside: by user, from which server, by which commit. The room itself says now what
     /// they are there.
-    outside: Vec<(String, String, Position)>,
+    pub(super) outside: Vec<(String, String, Position)>,
 }
 
+/// A server's part in the room, as a draft changes it.
 #[derive(Debug)]
-struct ServerDraft {
+pub(super) struct ServerDraft {
     stored: Option<RoomServer>,
     joined_users: u32,
 }
@@ -74,7 +75,7 @@ impl Draft<'_, '_> {
 
     fn count_server(&mut self, server: &str, joins: bool) -> Result<(), ReadError> {
         if !self.indexes.servers.contains_key(server) {
-            let stored = self.view.get(&ROOM_SERVER, &(self.room.no, &*bounded(server)))?;
+            let stored = self.stored_server(server)?;
             let joined_users = stored.map_or(0, |row: RoomServer| row.joined_users);
             self.indexes.servers.insert(server.to_owned(), ServerDraft { stored, joined_users });
         }
@@ -91,8 +92,13 @@ impl Draft<'_, '_> {
         if let Some(row) = self.indexes.servers.get(server) {
             return Ok(row.joined_users > 0);
         }
-        let stored = self.view.get(&ROOM_SERVER, &(self.room.no, &*bounded(server)))?;
-        Ok(stored.is_some_and(|row| row.joined_users > 0))
+        Ok(self.stored_server(server)?.is_some_and(|row| row.joined_users > 0))
+    }
+
+    fn stored_server(&self, server: &str) -> Result<Option<RoomServer>, ReadError> {
+        let head = &self.room.head;
+        let stored = self.view.get(&ROOM_SERVER, &(self.room.no, head.index_generation, &*bounded(server)))?;
+        Ok(stored.map(|row| row.since(head.indexes_since)))
     }
 
     /// A local user stands otherwise to the room than before.
@@ -107,9 +113,7 @@ impl Draft<'_, '_> {
             None => self.view.get(&USER_ROOM, &(&*bounded(user.as_str()), self.room.no))?,
         };
         if old.as_ref().is_some_and(|old: &UserRoom| old.outside.is_some()) {
-            let page = self.view.scan(&OUTSIDE.span(&(self.room.no, &*bounded(user.as_str()))), usize::MAX)?;
-            let ended = page.rows.into_iter().map(|((_, user, server), row)| (user, server, row.position));
-            self.indexes.outside.extend(ended);
+            self.indexes.outside.extend(from_outside(self.view, self.room.no, &user)?);
         }
         let membership = new.map_or(Membership::Leave, |(membership, _)| membership);
         let seq = new.map(|(_, seq)| seq);
@@ -119,11 +123,26 @@ impl Draft<'_, '_> {
     }
 }
 
+/// What came of a user from outside of a room: by user, from which server, by which commit.
+pub(super) fn from_outside(
+    view: &View<'_>,
+    room: RoomNo,
+    user: &UserId,
+) -> Result<Vec<(String, String, Position)>, ReadError> {
+    let page = view.scan(&OUTSIDE.span(&(room, &*bounded(user.as_str()))), usize::MAX)?;
+    Ok(page.rows.into_iter().map(|((_, user, server), row)| (user, server, row.position)).collect())
+}
+
 /// A user's relation to a room after their standing changed.
-fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Seq>, root_after: Root) -> UserRoom {
+pub(super) fn next_user_room(
+    old: Option<&UserRoom>,
+    membership: Membership,
+    seq: Option<Seq>,
+    root_after: Root,
+) -> UserRoom {
     let was_in = old.is_some_and(|old| old.membership == Membership::Join);
     let is_out = matches!(membership, Membership::Leave | Membership::Ban);
-    // The position of a join or a leave is that of this commit, which is not known yet; [`Indexes::write`] puts it in.
+    // The position of a join or a leave is that of this commit, which is not known yet; [`write_user_room`] puts it in.
     let left = if membership == Membership::Join {
         None
     } else if was_in {
@@ -152,7 +171,7 @@ fn next_user_room(old: Option<&UserRoom>, membership: Membership, seq: Option<Se
 
 impl Indexes {
     /// The rows.
-    pub(super) fn write(self, room: crate::graph::RoomNo, generation: u32, batch: &mut Batch) {
+    pub(super) fn write(self, room: RoomNo, generation: u32, batch: &mut Batch) {
         for (user, standing) in self.members {
             let user = bounded(&user).into_owned();
             match standing {
@@ -162,13 +181,7 @@ impl Indexes {
             }
         }
         for (user, row) in self.user_rooms {
-            record(batch, Entry::user(Stream::Membership, &user).of(room.0));
-            let user = bounded(user.as_str()).into_owned();
-            batch.put_at(&USER_ROOM, move |position| {
-                let filled = |at: Position| if at == Position::ZERO { position } else { at };
-                let (left_at, joined_at) = (row.left_at.map(filled), row.joined_at.map(filled));
-                ((user, room), UserRoom { position, left_at, joined_at, ..row })
-            });
+            write_user_room(room, &user, row, batch);
         }
         for (user, server, position) in self.outside {
             batch.delete(&OUTSIDE, &(room, &*user, &*server));
@@ -176,33 +189,43 @@ impl Indexes {
         }
         for (server, row) in self.servers {
             let server = bounded(&server).into_owned();
-            write_server(room, server, &row, batch);
+            row.write((room, generation), server, batch);
         }
     }
 }
 
-fn write_server(room: crate::graph::RoomNo, server: String, row: &ServerDraft, batch: &mut Batch) {
-    let was_in = row.stored.is_some_and(|stored| stored.joined_users > 0);
-    let (joined_users, stored) = (row.joined_users, row.stored);
-    if stored.is_none() {
-        batch.put(&SERVER_ROOM, &(&*server, room), &());
-    }
-    batch.put_at(&ROOM_SERVER, move |position| {
-        let joined = stored.filter(|_| was_in).map_or(position, |stored| stored.joined);
-        let left = if joined_users > 0 { RoomServer::STILL } else { position };
-        ((room, server), RoomServer { joined_users, joined, left })
+/// What a local user is to a room from this commit on.
+pub(super) fn write_user_room(room: RoomNo, user: &UserId, row: UserRoom, batch: &mut Batch) {
+    record(batch, Entry::user(Stream::Membership, user).of(room.0));
+    let user = bounded(user.as_str()).into_owned();
+    batch.put_at(&USER_ROOM, move |position| {
+        let filled = |at: Position| if at == Position::ZERO { position } else { at };
+        let (left_at, joined_at) = (row.left_at.map(filled), row.joined_at.map(filled));
+        ((user, room), UserRoom { position, left_at, joined_at, ..row })
     });
+}
+
+impl ServerDraft {
+    /// The row as the commit at `position` makes it.
+    pub(super) fn at(&self, position: Position) -> RoomServer {
+        let was_in = self.stored.filter(|stored| stored.joined_users > 0);
+        let joined = was_in.map_or(position, |stored| stored.joined);
+        let left = if self.joined_users > 0 { RoomServer::STILL } else { position };
+        RoomServer { joined_users: self.joined_users, joined, left }
+    }
+
+    fn write(self, (room, generation): (RoomNo, u32), server: String, batch: &mut Batch) {
+        if self.stored.is_none() {
+            batch.put(&SERVER_ROOM, &(&*server, room), &());
+        }
+        batch.put_at(&ROOM_SERVER, move |position| ((room, generation, server), self.at(position)));
+    }
 }
 
 /// Lets a local user forget a room that they left; says whether they may (client-server API, "Leaving rooms").
 ///
 /// Asserts the row that it read; a flow reads and commits again on a conflict.
-pub fn forget(
-    view: &View<'_>,
-    room: crate::graph::RoomNo,
-    user: &UserId,
-    batch: &mut Batch,
-) -> Result<bool, ReadError> {
+pub fn forget(view: &View<'_>, room: RoomNo, user: &UserId, batch: &mut Batch) -> Result<bool, ReadError> {
     let key = bounded(user.as_str()).into_owned();
     let Some(row) = view.get(&USER_ROOM, &(&*key, room))? else { return Ok(false) };
     if !matches!(row.membership, Membership::Leave | Membership::Ban) {

@@ -17,6 +17,7 @@ use super::{
     Env, MOST_EVENTS,
     assemble::{Answer, Assembled, Outcome, Unit, assemble},
     room::Room,
+    wide::{self, WideError},
 };
 use crate::{
     base::tasks::Tasks,
@@ -83,6 +84,24 @@ impl Lanes {
             Outcome::Judged(verdict) => Ok(verdict),
             Outcome::Sent(_) => Err(SendError::Stopped),
         }
+    }
+
+    /// Does in every room what is left to do there of a large commit.
+    pub(in crate::graph) async fn settle(&self) -> Result<(), SendError> {
+        let mut settled = Ok(());
+        for room in wide::unsettled(&self.0.store).await? {
+            // One that can't be settled holds up no other one.
+            settled = self.run(room, Unit::Settle).await.map(drop).and(settled);
+        }
+        settled
+    }
+
+    /// The same in one room, if something is left to do there.
+    pub(in crate::graph) async fn settle_room(&self, room: RoomNo) -> Result<(), SendError> {
+        if wide::is_unsettled(&self.0.store, room).await? {
+            self.run(room, Unit::Settle).await?;
+        }
+        Ok(())
     }
 
     /// Lanes that run, and units that wait in them.
@@ -174,9 +193,9 @@ impl Lane {
             };
             match self.commit(assembled).await {
                 Ok(answers) => return self.answer(answers),
-                Err(CommitError::Conflict) => self.room = None,
+                Err(WideError::Commit(CommitError::Conflict)) => self.room = None,
                 // Alone, each of them is small enough.
-                Err(CommitError::TooLarge(_)) if limit > 1 => limit = 1,
+                Err(WideError::Commit(CommitError::TooLarge(_))) if limit > 1 => (self.room, limit) = (None, 1),
                 Err(error) => {
                     self.room = None;
                     return self.answer_first(limit, &error.into());
@@ -187,12 +206,16 @@ impl Lane {
     }
 
     async fn assembled(&mut self, limit: usize) -> Result<Assembled, SendError> {
+        if self.is_to_settle() {
+            self.room = None;
+        }
         let room = match &self.room {
             Some(room) => Arc::clone(room),
             None => {
                 let (reader, no) = (self.inner.env.reader.clone(), self.no);
                 let loaded = self.inner.store.read(move |view| load(&reader, view, no)).await??;
-                Arc::clone(self.room.insert(Arc::new(loaded)))
+                let settled = self.settled(loaded).await?;
+                Arc::clone(self.room.insert(Arc::new(settled)))
             }
         };
         let env = Arc::clone(&self.inner.env);
@@ -204,9 +227,24 @@ impl Lane {
         Ok(read.await?)
     }
 
-    async fn commit(&mut self, assembled: Assembled) -> Result<Vec<Answer>, CommitError> {
-        let Assembled { batch, head, tips, state, stamps, answers } = assembled;
+    fn is_to_settle(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(*job.unit, Unit::Settle))
+    }
+
+    /// A room in which nothing of an earlier commit is left to do.
+    async fn settled(&self, mut room: Room) -> Result<Room, WideError> {
+        if room.head.is_unsettled || self.is_to_settle() {
+            room.head = wide::settle((&self.inner.env, &self.inner.store), self.no, &room.head).await?;
+        }
+        Ok(room)
+    }
+
+    async fn commit(&mut self, assembled: Assembled) -> Result<Vec<Answer>, WideError> {
+        let Assembled { batch, ahead, head, tips, state, stamps, answers } = assembled;
         let Some(batch) = batch else { return Ok(answers) };
+        if let Some(ahead) = ahead {
+            ahead.write(&self.inner.store, self.no).await?;
+        }
         let position = self.inner.store.commit(batch).await?;
         if let Some(room) = self.room.take() {
             let mut room = Arc::try_unwrap(room).unwrap_or_else(|shared| (*shared).clone());
@@ -216,9 +254,19 @@ impl Lane {
             };
             room.tips = tips;
             room.state.absorb(state);
-            self.room = Some(Arc::new(room));
+            self.keep(room).await;
         }
         Ok(answers)
+    }
+
+    /// Remembers a room as it was just committed, once nothing is left to do of that. What can't be done now is before the
+    /// next commit of the room, or by whoever keeps house.
+    async fn keep(&mut self, room: Room) {
+        let settled = if room.head.is_unsettled { self.settled(room).await } else { Ok(room) };
+        match settled {
+            Ok(room) => self.room = Some(Arc::new(room)),
+            Err(error) => tracing::warn!(room = ?self.no, %error, "old indexes could not be thrown away yet"),
+        }
     }
 
     fn answer(&mut self, answers: Vec<Answer>) {

@@ -2,12 +2,13 @@
 //!
 //! [`lane`] gathers what is to be sent to a room; [`assemble`] makes a [`draft`] of it, by [`build`] for what is ours to
 //! make and by [`accept`] for what is signed already; [`resolve`] makes one state of a fork; [`commit`] turns the draft into
-//! rows.
+//! rows; [`wide`] writes ahead what is too much for one commit.
 
 mod accept;
 mod adopt;
 mod ahead;
 mod assemble;
+mod auth_graph;
 mod build;
 mod commit;
 mod create;
@@ -22,6 +23,7 @@ mod redaction;
 mod relations;
 mod resolve;
 mod room;
+mod wide;
 
 use std::{fmt, sync::Arc};
 

@@ -72,6 +72,9 @@ impl Draft<'_, '_> {
 
     /// The event that stands at a type and key in the current state of the draft.
     pub(super) fn current(&self, kind: &str, state_key: &str) -> Result<Option<Known>, ReadError> {
+        if self.is_sweeping && kind == "m.room.member" {
+            return self.looked_up(self.head.root, kind, state_key);
+        }
         if let Some(known) = self.changed.get(kind, state_key).or_else(|| self.room.state.get(kind, state_key)) {
             return Ok(known.clone());
         }
@@ -118,6 +121,10 @@ impl Draft<'_, '_> {
         if root == self.head.root {
             return self.current(kind, state_key);
         }
+        self.looked_up(root, kind, state_key)
+    }
+
+    fn looked_up(&self, root: Root, kind: &str, state_key: &str) -> Result<Option<Known>, ReadError> {
         let Some(slot) = self.slot(&StateKey::new(kind, state_key))? else { return Ok(None) };
         let seq = state::get(&self.nodes.over(&self.stored_nodes()), root, slot)?;
         seq.map(|seq| self.known(seq)).transpose()

@@ -4,7 +4,7 @@
 //! other, and is remembered by the names of the states that it was made of, so that nothing is resolved twice.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,19 +15,16 @@ use super::{
 use crate::{
     event::{
         Pdu,
-        resolve::{self, AuthGraph, AuthGraphError, Decision, Entry, ResolveError},
+        resolve::{self, AuthGraph, Decision, Entry, ResolveError, Room as _},
     },
     graph::{
-        keys::{AUTH, RESOLVED, SLOT_NAME},
+        keys::{RESOLVED, SLOT_NAME},
         rows::StateKey,
         state,
         types::{Root, Seq, Slot, Status},
     },
     store::{DecodeError, ReadError},
 };
-
-/// Rows of the auth graph that are read at once.
-const PAGE: usize = 10_000;
 
 impl Draft<'_, '_> {
     /// The state that these make together: they are one, or it was resolved before, or it is resolved now.
@@ -90,8 +87,17 @@ impl Draft<'_, '_> {
                 seqs: conflict.seqs.into_iter().map(|seq| seq.map(|seq| seq.0)).collect(),
             })
             .collect();
-        let fork = Fork { draft: self, base, differing: slots.into_iter().collect() };
-        let decisions = resolve::resolve(&fork, self.rules(), &conflicts).map_err(unresolved)?;
+        let mut fork = Fork { draft: self, base, differing: slots.into_iter().collect(), wanted: Vec::new() };
+        let decisions = match resolve::resolve(&fork, self.rules(), &conflicts) {
+            Err(ResolveError::NotInAuthGraph(_)) => {
+                // Of a large room only a part is kept: now all that these states need.
+                fork.wanted = fork.all_agreed()?;
+                fork.wanted.extend(conflicts.iter().flat_map(|conflict| conflict.seqs.iter().flatten()));
+                resolve::resolve(&fork, self.rules(), &conflicts)
+            }
+            resolved => resolved,
+        };
+        let decisions = decisions.map_err(unresolved)?;
         let mut changes = Vec::with_capacity(decisions.len());
         for Decision { entry: (kind, state_key), seq } in decisions {
             changes.push((self.slot_or_new(StateKey { kind, state_key })?, seq.map(Seq)));
@@ -103,7 +109,12 @@ impl Draft<'_, '_> {
     /// The types and keys of these slots, in their order: one wave.
     pub(super) fn slot_names(&self, slots: &[Slot]) -> Result<Vec<StateKey>, ReadError> {
         let stored = self.view.multi_get(&SLOT_NAME, slots.iter().map(|slot| (self.room.no, *slot)))?;
-        let drafted = |slot: &Slot| self.new_slots.iter().find(|(_, new)| *new == slot).map(|(key, _)| key.clone());
+        let new: HashMap<Slot, &StateKey> = if stored.iter().all(Option::is_some) {
+            HashMap::new()
+        } else {
+            self.new_slots.iter().map(|(key, slot)| (*slot, key)).collect()
+        };
+        let drafted = |slot: &Slot| new.get(slot).map(|key| (*key).clone());
         let why = DecodeError("a slot of a state has no name");
         let named = |(slot, stored): (&Slot, Option<StateKey>)| {
             stored.or_else(|| drafted(slot)).ok_or(ReadError::Corrupt { keyspace: "slot_name", why })
@@ -127,42 +138,6 @@ impl Draft<'_, '_> {
         }
         Ok(found)
     }
-
-    /// The auth graph with all events of the store and of this draft. Only what came since the last resolution is read.
-    fn auth_graph(&self) -> Result<Arc<AuthGraph>, ReadError> {
-        let mut kept = self.room.auth.lock();
-        let graph = Arc::make_mut(&mut kept);
-        // What an earlier draft has added may not have been committed.
-        graph.truncate(self.room.head.next_seq.0);
-        let whole = AUTH.span(&(self.room.no,));
-        let mut span = whole.clone().after(&(self.room.no, Seq(graph.last().unwrap_or_default())));
-        loop {
-            let page = self.view.scan(&span, PAGE)?;
-            for ((_, seq), auth) in &page.rows {
-                push(graph, *seq, &auth.0)?;
-            }
-            match page.rows.last() {
-                Some((last, _)) if page.more => span = whole.clone().after(last),
-                _ => break,
-            }
-        }
-        // An outlier that gets its place in this draft is there already.
-        for event in self.events.iter().filter(|event| event.seq >= self.room.head.next_seq) {
-            if let Some(auth) = event.auth.as_ref().filter(|_| graph.last() < Some(event.seq.0)) {
-                push(graph, event.seq, auth)?;
-            }
-        }
-        Ok(Arc::clone(&kept))
-    }
-}
-
-/// Adds an event to the auth graph; not one that cites what is no state event. Such an event was rejected, and if it were
-/// asked for all the same, resolution would say that it is not there.
-fn push(graph: &mut AuthGraph, seq: Seq, auth: &[Seq]) -> Result<(), ReadError> {
-    match graph.push(seq.0, auth.iter().map(|seq| seq.0)) {
-        Ok(()) | Err(AuthGraphError::Missing { .. }) => Ok(()),
-        Err(_) => Err(ReadError::Corrupt { keyspace: "auth", why: DecodeError("the auth graph is out of order") }),
-    }
 }
 
 fn unresolved(error: ResolveError<ReadError>) -> ReadError {
@@ -183,6 +158,8 @@ struct Fork<'d, 'a, 'v> {
     base: Root,
     /// Where they differ.
     differing: HashSet<Slot>,
+    /// Events that must be in the auth graph, once it is known that one of them is not.
+    wanted: Vec<u32>,
 }
 
 impl resolve::Room for Fork<'_, '_, '_> {
@@ -216,6 +193,6 @@ impl resolve::Room for Fork<'_, '_, '_> {
     }
 
     fn auth_graph(&self) -> Result<Arc<AuthGraph>, ReadError> {
-        self.draft.auth_graph()
+        self.draft.auth_graph(&self.wanted)
     }
 }

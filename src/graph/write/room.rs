@@ -43,6 +43,11 @@ impl StatePart {
         };
     }
 
+    /// Knows nothing more of a type.
+    pub(super) fn forget(&mut self, kind: &str) {
+        self.0.remove(kind);
+    }
+
     /// Takes over what another part knows, which is younger.
     pub(super) fn absorb(&mut self, other: Self) {
         for (kind, keys) in other.0 {
@@ -102,7 +107,7 @@ pub(super) struct Room {
     pub(super) tips: Vec<Tip>,
     /// Of the current state.
     pub(super) state: StatePart,
-    /// The auth graph, as far as a resolution has asked for it.
+    /// The auth graph, as far as a resolution has asked for it: whoever is in it, all of their auth chain is.
     pub(super) auth: Arc<Mutex<Arc<AuthGraph>>>,
 }
 

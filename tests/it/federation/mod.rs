@@ -9,6 +9,7 @@ mod invites;
 mod joins;
 mod keys;
 mod knocks;
+mod large;
 mod liars;
 mod queries;
 mod reads;

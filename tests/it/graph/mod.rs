@@ -11,4 +11,5 @@ mod receive;
 mod redaction;
 mod rig;
 mod rooms;
-mod there;
+pub mod there;
+pub mod wide;

@@ -83,11 +83,13 @@ pub(in crate::graph) async fn adopt(
     let taken = taken(env, store, no, &adoption).await?;
     let (judged, adoption) = judged(adoption, rules, taken).await?;
     let adopted = stage_and_publish((env, store), no, judged, &adoption, rules).await;
-    if adopted.is_err() {
-        // What this leaves the next start finds.
-        if let Err(error) = sweep::sweep(store, no).await {
-            tracing::warn!(room = ?no, %error, "what was staged of a room could not be thrown away yet");
-        }
+    // What this leaves the next start finds.
+    let left = match &adopted {
+        Ok(_) => lanes.settle_room(no).await.map_err(AdoptError::from),
+        Err(_) => sweep::sweep(store, no).await.map_err(failed),
+    };
+    if let Err(error) = left {
+        tracing::warn!(room = ?no, %error, "a join through another server is not brought to its end yet");
     }
     adopted
 }
@@ -250,5 +252,6 @@ fn failed(error: MaintenanceError) -> AdoptError {
     match error {
         MaintenanceError::Read(error) => error.into(),
         MaintenanceError::Commit(error) => error.into(),
+        MaintenanceError::Room(error) => error.into(),
     }
 }

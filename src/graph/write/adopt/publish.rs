@@ -7,14 +7,15 @@ use crate::{
     event::Pdu,
     graph::{
         AdoptError, Head, Placed, SendError,
-        keys::STAGED,
-        rows::StagedRoom,
+        keys::{NEXT_INDEXES, STAGED},
+        rows::{NextIndexes, StagedRoom},
         types::{Membership, RoomNo, Seq, Status},
         write::{
             Env, commit,
             draft::{Draft, Placing},
             indexes::membership,
             room::Room,
+            wide::MOST_USERS,
         },
     },
     store::{Batch, ReadError, View},
@@ -64,7 +65,12 @@ pub(super) fn draft(
 fn try_draft(env: &Env, view: &View<'_>, staged: &Staged) -> Result<(Placed, Batch), SendError> {
     let room = Room::empty(staged.room, staged.head.clone())?;
     let mut draft = Draft::new(env, view, &room);
-    for (user, membership, seq) in &staged.local {
+    if staged.local.len() > MOST_USERS {
+        // All of them are told afterwards, as after a large change.
+        draft.head.is_unsettled = true;
+    }
+    let now = if draft.head.is_unsettled { &[] } else { &*staged.local };
+    for (user, membership, seq) in now {
         draft.change_user_room(user.clone(), Some((*membership, *seq)), staged.head.root)?;
     }
     let placing = Placing {
@@ -84,6 +90,10 @@ fn try_draft(env: &Env, view: &View<'_>, staged: &Staged) -> Result<(Placed, Bat
     let placed = draft.enter(placing, None, false)?;
     let (batch, _) = commit::rows(&mut draft);
     let mut batch = batch.unwrap_or_default();
+    if staged.head.is_unsettled != draft.head.is_unsettled {
+        let row = NextIndexes { from: 0, to: staged.head.index_generation, users_due: true };
+        batch.put(&NEXT_INDEXES, &(staged.room,), &row);
+    }
     batch.assert_is(&STAGED, &(staged.room,), &staged.row);
     batch.delete(&STAGED, &(staged.room,));
     Ok((placed, batch))

@@ -110,7 +110,7 @@ impl<'a> Stage<'a> {
         for (server, joined_users) in servers {
             let row = RoomServer { joined_users, joined: Position::ZERO, left: RoomServer::STILL };
             self.put(0, |batch, room| {
-                batch.put(&ROOM_SERVER, &(room, &*bounded(&server)), &row);
+                batch.put(&ROOM_SERVER, &(room, GENERATION, &*bounded(&server)), &row);
                 batch.put(&SERVER_ROOM, &(&*bounded(&server), room), &());
             })
             .await?;

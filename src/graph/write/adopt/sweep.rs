@@ -42,7 +42,7 @@ pub(super) async fn sweep(store: &Store, room: RoomNo) -> Result<(), Maintenance
     clear(store, room, &SLOT, |batch, (room, ..), slot| batch.delete(&SLOT_NAME, &(*room, *slot))).await?;
     clear(store, room, &NODE, |_, _, _| {}).await?;
     clear(store, room, &MEMBER, |_, _, _| {}).await?;
-    clear(store, room, &ROOM_SERVER, |batch, (room, server), _| {
+    clear(store, room, &ROOM_SERVER, |batch, (room, _, server), _| {
         batch.delete(&SERVER_ROOM, &(server.as_str(), *room));
     })
     .await?;

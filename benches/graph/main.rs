@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench graph -- --entries=50000 --auth=1000000`. Writes its room into a temporary folder first, which takes
 //! about a minute and a half for a million state events. The figures that count are in `docs/performance.md`.
+//!
+//! `--fill=FOLDER --name=SERVER --members=N --state=N` writes a large room into a server's data folder instead ([`fill`]).
 
 #![expect(
     clippy::expect_used,
@@ -11,6 +13,8 @@
     clippy::disallowed_methods,
     reason = "a benchmark stops when its own data is wrong, and takes real time"
 )]
+
+mod fill;
 
 use std::{
     collections::BTreeMap,
@@ -200,6 +204,12 @@ fn main() {
         let given = std::env::args().find_map(|arg| arg.strip_prefix(&format!("--{name}=")).map(str::to_owned));
         given.map_or(usual, |given| given.parse().expect("a number"))
     };
+    let text = |name: &str| std::env::args().find_map(|arg| arg.strip_prefix(&format!("--{name}=")).map(str::to_owned));
+    if let (Some(folder), Some(name)) = (text("fill"), text("name")) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let (members, entries) = (number("members", 10_000), number("state", 20_000));
+        return runtime.block_on(fill::fill(Path::new(&folder), &name, members, entries));
+    }
     let (entries, auth) = (number("entries", 50_000), number("auth", 1_000_000));
     assert!(entries >= 2 * CHANGES && auth >= entries, "there must be enough to differ in");
     let folder = tempfile::tempdir().expect("a folder");
