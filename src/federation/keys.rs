@@ -36,7 +36,7 @@ pub(super) const DESTINATION: Keyspace<(String,), DestinationRow> = Keyspace::ne
 pub(super) const OUTSIDE: Keyspace<(String, Position, RoomNo, Seq), ()> = Keyspace::new(
     Family::Hot,
     0xA9,
-    "outside",
+    "due_outside",
     "server, commit, room, number of an event; while the server fails, until it has got it",
 );
 
