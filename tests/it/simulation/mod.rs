@@ -89,7 +89,7 @@ fn all_agree_in_the_end() {
     // The schedules are what they are said to be.
     assert!(total.joins > schedules && total.shared * 2 > schedules, "servers have rooms in common: {total:?}");
     assert!(total.liars * 4 > schedules && total.lies > 5 * total.liars, "some lie: {total:?}");
-    assert!(total.unaware * 100 <= schedules, "servers hear of what concerns them: {total:?}");
+    assert!(total.unaware * 20 < schedules, "servers hear of what concerns them: {total:?}");
     assert!(total.events > 10 * schedules && total.compared > 10 * schedules, "something is said: {total:?}");
     assert!(
         total.crashes * 2 > schedules && total.cuts * 2 > schedules && total.refused > 0,
