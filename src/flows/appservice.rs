@@ -2,7 +2,10 @@
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
-use super::register::{self, Entitlement, NewAccount, RegisterError};
+use super::{
+    login::DeviceChoice,
+    register::{self, Entitlement, NewAccount, RegisterError},
+};
 use crate::{
     app::App,
     store::{Batch, View},
@@ -49,6 +52,7 @@ pub async fn put_device(
     (user_id, device_id): (OwnedUserId, OwnedDeviceId),
     display_name: Option<String>,
 ) -> Result<bool, DeviceError> {
+    DeviceChoice { device_id: Some(device_id.clone()), display_name: display_name.clone(), refresh: false }.check()?;
     let maker = users.clone();
     let put = move |view: &View<'_>, batch: &mut Batch| {
         if devices::get(view, &user_id, &device_id)?.is_some() {

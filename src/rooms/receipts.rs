@@ -23,6 +23,8 @@ use crate::{
 
 /// Threads of one room in which a user may have a receipt of a type; the oldest makes room.
 const MOST_THREADS: usize = 500;
+/// Receipts of a room that are looked at, newest first, for those of one server's users.
+const MOST_LOOKED_AT: usize = 2_000;
 /// Receipts of one room that whoever is new to it is told: those of a room of thousands of readers are many, and stale.
 pub const MOST_AT_ONCE: usize = 10_000;
 
@@ -238,22 +240,25 @@ fn found(
     Ok(keys.into_iter().map(of_room).collect())
 }
 
-/// The receipts of a server's users in each of these rooms that everybody there learns of and that moved at this commit or
-/// later, in their order and in that of arrival, the last `limit` of a room: two waves.
-pub fn public_since(
+/// The receipts of a server's users in each of these rooms that everybody there learns of and that moved at or between these
+/// commits, in their order and in that of arrival, the last `limit` of a room: two waves. Of a room the newest
+/// [`MOST_LOOKED_AT`] are looked at.
+pub fn public_between(
     view: &View<'_>,
-    rooms: &[(RoomNo, Position)],
+    rooms: &[(RoomNo, (Position, Position))],
     server: &ServerName,
     limit: usize,
 ) -> Result<Vec<Vec<Receipt>>, ReadError> {
-    let span = |(room, since): &(RoomNo, Position)| {
-        RECEIPT_LOG.span(&(*room,)).after(&(*room, Position(since.0.saturating_sub(1))))
+    let span = |(room, (since, through)): &(RoomNo, (Position, Position))| {
+        let span = RECEIPT_LOG.span(&(*room,)).after(&(*room, Position(since.0.saturating_sub(1))));
+        span.through(&(*room, *through)).reversed()
     };
-    let mut pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), usize::MAX)?;
+    let mut pages = view.multi_scan(&rooms.iter().map(span).collect::<Vec<_>>(), MOST_LOOKED_AT)?;
     for page in &mut pages {
         let is_of = |user: &str| user.split_once(':').is_some_and(|(_, of)| of == server.as_str());
         page.rows.retain(|((_, _, user, kind, _), ())| *kind == ReceiptType::Read as u8 && is_of(user));
-        page.rows.drain(..page.rows.len().saturating_sub(limit));
+        page.rows.truncate(limit);
+        page.rows.reverse();
     }
     found(view, &pages, |_| true)
 }

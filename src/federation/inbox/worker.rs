@@ -81,6 +81,7 @@ impl Inbox {
             done: mpsc::unbounded_channel(),
             busy: HashSet::new(),
             checking: HashSet::new(),
+            checked_at: HashMap::new(),
             served: HashMap::new(),
             is_over: false,
         };
@@ -101,7 +102,9 @@ struct Worker {
     busy: HashSet<OwnedServerName>,
     /// Servers whose events are being checked.
     checking: HashSet<OwnedServerName>,
-    /// When something was fetched for a server's event last, by counting: each has its turn.
+    /// When a server's events were checked last, by counting: each has its turn.
+    checked_at: HashMap<OwnedServerName, u64>,
+    /// The same of when something was fetched for its event.
     served: HashMap<OwnedServerName, u64>,
     is_over: bool,
 }

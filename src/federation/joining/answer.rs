@@ -16,7 +16,7 @@ const MOST: usize = 1_000_000;
 pub(super) struct Answer {
     /// The events of the state and of their authorisation, each once.
     pub(super) pdus: Vec<Pdu>,
-    /// Which of them are the state.
+    /// Which of them are the state, each once.
     pub(super) state: Vec<OwnedEventId>,
     /// The join, as the server has signed it.
     pub(super) event: Option<Box<RawValue>>,
@@ -26,7 +26,8 @@ pub(super) struct Answer {
 
 /// Reads an answer. What is no event of the room's version costs only itself.
 pub(super) fn read(body: &[u8], rules: &Rules) -> Result<Answer, serde_json::Error> {
-    let mut reading = Reading { rules, answer: Answer::default(), seen: HashSet::new(), entries: 0 };
+    let mut reading =
+        Reading { rules, answer: Answer::default(), seen: HashSet::new(), in_state: HashSet::new(), entries: 0 };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     Whole(&mut reading).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -37,13 +38,14 @@ struct Reading<'r> {
     rules: &'r Rules,
     answer: Answer,
     seen: HashSet<OwnedEventId>,
+    in_state: HashSet<OwnedEventId>,
     entries: usize,
 }
 
 impl Reading<'_> {
     fn take(&mut self, event: &RawValue, is_state: bool) {
         let Ok(pdu) = Pdu::parse(event.get().as_bytes(), self.rules) else { return };
-        if is_state {
+        if is_state && self.in_state.insert(pdu.event_id().to_owned()) {
             self.answer.state.push(pdu.event_id().to_owned());
         }
         if self.seen.insert(pdu.event_id().to_owned()) {

@@ -74,11 +74,9 @@ impl Handshakes {
             segment(room_id.as_str()),
             segment(ours.event_id().as_str())
         );
-        let body = {
-            // Never closed.
-            let _answer = self.0.answers.acquire().await.ok();
-            self.client().put(server, &target, ours.json().to_vec(), Bounds::STATE).await?
-        };
+        // Never closed. Held until the answer is read: also what waits for its turn to be read is in memory.
+        let _answer = self.0.answers.acquire().await.ok();
+        let body = self.client().put(server, &target, ours.json().to_vec(), Bounds::STATE).await?;
         let large = if body.len() > LARGE { self.0.federation.fetch().large().await } else { None };
         let read = tokio::task::spawn_blocking(move || answer::read(&body, rules)).await;
         let answer = read.map_err(|_| SendError::Stopped)?;

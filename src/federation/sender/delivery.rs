@@ -101,7 +101,7 @@ impl Sender {
     async fn serve(&self, server: &OwnedServerName, class: Class) {
         let turn = Turn { sender: self, server, class };
         let Some(plan) = turn.plan() else { return };
-        let done = AssertUnwindSafe(self.carry_out(server, plan)).catch_unwind().await;
+        let done = AssertUnwindSafe(self.carry_out(&turn, plan)).catch_unwind().await;
         match done {
             Ok(Ok(done)) => self.conclude(&turn, done).await,
             Ok(Err(error)) => {
@@ -155,9 +155,10 @@ impl Sender {
         }
     }
 
-    async fn carry_out(&self, server: &ServerName, plan: Plan) -> Result<Done, ReadError> {
+    async fn carry_out(&self, turn: &Turn<'_>, plan: Plan) -> Result<Done, ReadError> {
+        let server = turn.server;
         let (sent, outcome) = match plan {
-            Plan::CatchUp(from) => return self.catch_up(server, from).await,
+            Plan::CatchUp(from, after) => return self.catch_up(turn, from, after).await,
             Plan::Again(sent) => self.transmit(server, sent, None).await?,
             Plan::Transaction(planned) => self.send(server, planned).await?,
         };
@@ -170,8 +171,8 @@ impl Sender {
     }
 
     /// The last events of each room that the server has missed, and the receipts since.
-    async fn catch_up(&self, server: &ServerName, from: Position) -> Result<Done, ReadError> {
-        let (mut after, mut queue) = (None, Queue::default());
+    async fn catch_up(&self, turn: &Turn<'_>, from: Position, after: Option<RoomNo>) -> Result<Done, ReadError> {
+        let (server, mut after, mut queue) = (turn.server, after, Queue::default());
         loop {
             let (reader, other) = (self.0.reader.clone(), server.to_owned());
             let page = self.0.store.read(move |view| catch_up::page(&reader, view, &other, from, after)).await?;
@@ -192,7 +193,10 @@ impl Sender {
                 }
             }
             match page.next {
-                Some(next) => after = Some(next),
+                Some(next) => {
+                    turn.change(|destination| destination.caught_up_to(next));
+                    after = Some(next);
+                }
                 None => return Ok(Done::CaughtUp),
             }
         }
@@ -268,12 +272,13 @@ impl Sender {
         });
         let known: Vec<_> = sent.receipts.iter().zip(heads.by_ref()).collect();
         let known: Vec<_> = known.into_iter().filter_map(|(told, head)| Some((told, head?))).collect();
-        let rooms: Vec<_> =
-            known.iter().map(|((room, (since, _)), (_, joined))| (**room, (*since).max(*joined))).collect();
-        let told = receipts::public_since(view, &rooms, &self.0.servers.own, MOST_RECEIPTS)?;
-        for (((_, (_, through)), (head, _)), found) in known.into_iter().zip(told) {
-            let ours = found.into_iter().filter(|receipt| receipt.position <= *through);
-            content.receipts.push((head.room_id, ours.collect()));
+        let rooms: Vec<_> = known
+            .iter()
+            .map(|((room, (since, through)), (_, joined))| (**room, ((*since).max(*joined), *through)))
+            .collect();
+        let told = receipts::public_between(view, &rooms, &self.0.servers.own, MOST_RECEIPTS)?;
+        for ((_, (head, _)), found) in known.into_iter().zip(told) {
+            content.receipts.push((head.room_id, found));
         }
         for (((_, user_id), types), head) in typing.iter().zip(heads) {
             let Some((head, _)) = head else { continue };

@@ -60,6 +60,8 @@ pub(super) struct Destination {
     paused: Option<Paused>,
     /// The last events of each room are being sent; what comes now comes behind them.
     is_catching_up: bool,
+    /// Those of the rooms up to this one have arrived.
+    caught_up_to: Option<RoomNo>,
     /// A row in the store says from where on it has missed events.
     pub(super) is_kept: bool,
     /// A transaction is on its way.
@@ -71,8 +73,9 @@ pub(super) struct Destination {
 /// What is to be sent next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// The last events of the rooms that it shares, as far as they are of this commit or later.
-    CatchUp(Position),
+    /// The last events of the rooms that it shares, as far as they are of this commit or later, behind those of a room that
+    /// have arrived.
+    CatchUp(Position, Option<RoomNo>),
     /// Once more what it has not answered.
     Again(Sent),
     /// These.
@@ -231,14 +234,20 @@ impl Destination {
         }
         if let Some(from) = self.behind {
             self.is_catching_up = true;
-            return Plan::CatchUp(from);
+            return Plan::CatchUp(from, self.caught_up_to);
         }
         Plan::Transaction(self.queue.plan())
     }
 
     /// Everything up to the events that it had missed has arrived.
     pub(super) fn caught_up(&mut self) {
-        (self.behind, self.is_catching_up) = (None, false);
+        (self.behind, self.is_catching_up, self.caught_up_to) = (None, false, None);
+        self.answered();
+    }
+
+    /// The last events of all rooms up to this one have arrived: they are not sent again if the server wants the rest later.
+    pub(super) fn caught_up_to(&mut self, room: RoomNo) {
+        self.caught_up_to = Some(room);
         self.answered();
     }
 
@@ -265,6 +274,7 @@ impl Destination {
     /// What was in a transaction is said by the last events of the rooms, as it waits no more since that one failed.
     fn misses(&mut self, sent: &Sent) {
         self.behind = [self.behind, sent.since()].into_iter().flatten().min();
+        self.caught_up_to = None;
     }
 
     /// It wants what was under way later, and then the same. Says whether that is waited for.
@@ -377,7 +387,9 @@ mod tests {
         one.push_receipts(ROOM, Position(10));
         assert_eq!((one.waiting(), one.holds()), (0, None));
         assert!(!one.is_due(Instant::now()) && one.is_due(Instant::now() + Duration::from_mins(1)));
-        assert_eq!(one.plan(), Plan::CatchUp(Position(5)));
+        assert_eq!(one.plan(), Plan::CatchUp(Position(5), None));
+        one.caught_up_to(RoomNo(3));
+        assert_eq!(one.plan(), Plan::CatchUp(Position(5), Some(RoomNo(3))), "it goes on where it was");
         one.push(item(11));
         assert_eq!(one.failed(failing(2), None, Position(11)), Position(5), "still from there");
         one.is_busy = false;
@@ -402,7 +414,7 @@ mod tests {
         (3..3_000).for_each(|position| one.push(item(position)));
         assert_eq!((one.waiting(), one.holds()), (0, Some(Position(1))));
         one.arrived(&first);
-        assert_eq!(one.plan(), Plan::CatchUp(Position(1)));
+        assert_eq!(one.plan(), Plan::CatchUp(Position(1), None));
         one.push(item(3_000));
         one.caught_up();
         assert_eq!(planned(&mut one), [item(3_000)]);
@@ -438,7 +450,7 @@ mod tests {
         assert_eq!(one.plan(), Plan::Again(first.clone()));
         one.arrived(&first.events);
         assert!(one.failing().is_none());
-        assert_eq!(one.plan(), Plan::CatchUp(Position(55)));
+        assert_eq!(one.plan(), Plan::CatchUp(Position(55), None));
     }
 
     #[test]
@@ -447,7 +459,7 @@ mod tests {
         let first = sent(planned(&mut one));
         assert_eq!(one.failed(failing(1), Some(first.clone()), Position(9)), Position(10));
         assert_eq!(one.refused(&first), Refusal::Fewer);
-        assert_eq!(one.plan(), Plan::CatchUp(Position(5)));
+        assert_eq!(one.plan(), Plan::CatchUp(Position(5), None));
     }
 
     #[test]

@@ -239,8 +239,9 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
             found.outside.extend(others.map(|server| (server, item)));
         }
     }
+    let through = rows.last().map(|(position, _)| *position).unwrap_or_default();
     for (room, since) in read {
-        let told = receipts::public_since(view, &[(room, since)], own, 1)?;
+        let told = receipts::public_between(view, &[(room, (since, through))], own, 1)?;
         if told.iter().any(|receipts| !receipts.is_empty()) {
             let there = servers.of(room, first)?;
             let there = there.iter().filter(|(_, row)| row.left == RoomServer::STILL);

@@ -56,7 +56,12 @@ impl Worker {
             }
         }
         let free = CHECKS.saturating_sub(self.checking.len());
+        // First the server that had its turn the longest ago: those whose keys take their time hold up nobody else.
+        let mut unchecked: Vec<_> = unchecked.into_iter().collect();
+        unchecked.sort_by_key(|(origin, _)| self.checked_at.get(origin).copied().unwrap_or(0));
         for (origin, events) in unchecked.into_iter().take(free) {
+            let turn = self.checked_at.values().max().map_or(1, |last| last.saturating_add(1));
+            self.checked_at.insert(origin.clone(), turn);
             for (at, _) in &events {
                 if let Some(item) = self.items.get_mut(at) {
                     item.state = State::Checking;
