@@ -148,7 +148,9 @@ fn draft(view: &View<'_>, fresh: RoomNo, standing: &Standing) -> Result<(Stood, 
     }
     let ends = is_over(standing.membership);
     let waits = standings.by_server.get(&server).is_some_and(|row| !is_over(row.membership));
-    if !ends
+    // What the user does other servers have taken already; whoever does it asks before whether there is room for it.
+    if matches!(standing.by, By::Server)
+        && !ends
         && !waits
         && let Some(crowded) = crowded(view, &user, &server)?
     {
