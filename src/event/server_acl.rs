@@ -30,6 +30,16 @@ impl ServerAcl {
         }
     }
 
+    /// A room without a list.
+    pub fn everybody() -> Self {
+        Self { allow_ip_literals: true, allow: vec!["*".to_owned()], deny: Vec::new() }
+    }
+
+    /// A list that lets nobody in.
+    pub fn nobody() -> Self {
+        Self { allow_ip_literals: false, allow: Vec::new(), deny: Vec::new() }
+    }
+
     /// Whether a server may take part. Neither its port nor upper and lower case matter.
     pub fn allows(&self, server: &ServerName) -> bool {
         let host = server.host().to_lowercase();

@@ -24,7 +24,8 @@ use crate::{
         policy::Recommendation,
     },
     graph::{Needs, Receipt, RoomNo, SendError, Tie, Verdict},
-    store::ReadError,
+    rooms::for_servers,
+    store::{ReadError, View},
 };
 
 /// Rounds of `/get_missing_events`.
@@ -144,13 +145,13 @@ impl Supply {
                 });
             }
         };
-        let mut servers = vec![origin.clone()];
+        let mut servers = vec![(origin.clone(), true)];
         let others = self.in_turn(event.pdu().sender().server_name(), origin, attempt.number).await?;
         let is_alone = others.is_empty();
         servers.extend(others.into_iter().filter(|_| attempt.asks_others));
         let (mut result, mut givers, mut is_one_silent) = (Ok(Supplied::Events), Vec::new(), false);
         let mut waiting = Waiting::new();
-        for server in servers {
+        for (server, is_in) in servers {
             let gathered = if server == *origin {
                 self.gather(&server, event, (&prev, &auth), &mut waiting).await
             } else {
@@ -158,7 +159,9 @@ impl Supply {
             };
             match gathered {
                 Ok(()) if self.has_all(event).await? => return Ok(Supplied::Events),
-                Ok(()) => givers.push(server),
+                // The events of who is gone speak for themselves; its word does not.
+                Ok(()) if is_in => givers.push(server),
+                Ok(()) => {}
                 Err(error @ (SupplyError::Read(_) | SupplyError::Send(_))) => return Err(error),
                 Err(error) => {
                     is_one_silent |= error.is_silence();
@@ -189,24 +192,35 @@ impl Supply {
     }
 
     /// The other servers that are asked at a try, each time others: the server of the event's sender first, those of the most
-    /// users next, at last those that are out of the room by now. What the sender of an event has seen may have been told by
-    /// one that has left since.
+    /// users next, at last those that are out of the room by now; and whether each is in it. What the sender of an event has
+    /// seen may have been told by one that has left since. Whom the room does not let in is not asked: by what we ask for it
+    /// would learn what happens there.
     async fn in_turn(
         &self,
         first: &ServerName,
         origin: &OwnedServerName,
         number: u8,
-    ) -> Result<Vec<OwnedServerName>, ReadError> {
-        let mut others = self.others(first, Some(origin), usize::MAX).await?;
+    ) -> Result<Vec<(OwnedServerName, bool)>, ReadError> {
+        let others = self.others(first, Some(origin), usize::MAX).await?;
+        let mut others: Vec<_> = others.into_iter().map(|name| (name, true)).collect();
         let (reader, no) = (self.inbox.0.graph.reader().clone(), self.no);
         let all = self.inbox.0.store.read(move |view| reader.servers(view, no)).await?;
         let gone = all.into_iter().filter(|(_, row)| row.joined_users == 0);
         let gone = gone.filter_map(|(name, _)| OwnedServerName::try_from(name).ok());
-        others.extend(gone.filter(|name| name != origin && name != self.inbox.0.graph.server_name()));
+        let gone = gone.filter(|name| name != origin && name != self.inbox.0.graph.server_name());
+        others.extend(gone.map(|name| (name, false)));
         let skipped = usize::from(number).saturating_mul(MOST_OTHERS).checked_rem(others.len()).unwrap_or_default();
         others.rotate_left(skipped);
-        others.truncate(MOST_OTHERS);
-        Ok(others)
+        let reader = self.inbox.0.graph.reader().clone();
+        let let_in = move |view: &View<'_>| {
+            let Some(head) = reader.head(view, no)? else { return Ok(Vec::new()) };
+            let acl = for_servers::acl(&reader, view, (no, &head))?;
+            let mut let_in = others.clone();
+            let_in.retain(|(name, _)| acl.allows(name));
+            let_in.truncate(MOST_OTHERS);
+            Ok::<_, ReadError>(let_in)
+        };
+        self.inbox.0.store.read(let_in).await
     }
 
     /// Some servers of the room, but for ours and one more: this one first, then those of the most users.

@@ -1,6 +1,9 @@
 //! What a room's lane remembers between commits: the head, its tips, and the part of the current state that judges events.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use ruma::OwnedEventId;
@@ -25,7 +28,11 @@ pub(super) struct Known {
 
 /// A part of one state: type → key → event (`None`: there is none).
 #[derive(Clone, Debug, Default)]
-pub(super) struct StatePart(HashMap<String, HashMap<String, Option<Known>>>);
+pub(super) struct StatePart {
+    known: HashMap<String, HashMap<String, Option<Known>>>,
+    /// Types of which more has changed than is remembered: what older parts know of them holds no longer.
+    forgotten: HashSet<String>,
+}
 
 /// Entries of the current state that a lane keeps.
 const MOST_ENTRIES: usize = 512;
@@ -33,31 +40,35 @@ const MOST_ENTRIES: usize = 512;
 impl StatePart {
     /// What is known of an entry.
     pub(super) fn get(&self, kind: &str, state_key: &str) -> Option<&Option<Known>> {
-        self.0.get(kind)?.get(state_key)
+        self.known.get(kind)?.get(state_key)
     }
 
     pub(super) fn put(&mut self, kind: &str, state_key: &str, known: Option<Known>) {
-        match self.0.get_mut(kind) {
+        match self.known.get_mut(kind) {
             Some(keys) => keys.insert(state_key.to_owned(), known),
-            None => self.0.entry(kind.to_owned()).or_default().insert(state_key.to_owned(), known),
+            None => self.known.entry(kind.to_owned()).or_default().insert(state_key.to_owned(), known),
         };
     }
 
-    /// Knows nothing more of a type.
+    /// Knows nothing more of a type, nor does whoever absorbs it.
     pub(super) fn forget(&mut self, kind: &str) {
-        self.0.remove(kind);
+        self.known.remove(kind);
+        self.forgotten.insert(kind.to_owned());
     }
 
     /// Takes over what another part knows, which is younger.
     pub(super) fn absorb(&mut self, other: Self) {
-        for (kind, keys) in other.0 {
-            self.0.entry(kind).or_default().extend(keys);
+        for kind in other.forgotten {
+            self.forget(&kind);
+        }
+        for (kind, keys) in other.known {
+            self.known.entry(kind).or_default().extend(keys);
         }
         // Members are many and cheap to find again; the rest is what every event is judged by.
-        if self.0.values().map(HashMap::len).sum::<usize>() > MOST_ENTRIES {
-            self.0.remove("m.room.member");
-            if self.0.values().map(HashMap::len).sum::<usize>() > MOST_ENTRIES {
-                self.0.clear();
+        if self.known.values().map(HashMap::len).sum::<usize>() > MOST_ENTRIES {
+            self.known.remove("m.room.member");
+            if self.known.values().map(HashMap::len).sum::<usize>() > MOST_ENTRIES {
+                self.known.clear();
             }
         }
     }

@@ -169,11 +169,18 @@ pub fn acl_allows(
     (room, head): (RoomNo, &Head),
     server: &ServerName,
 ) -> Result<bool, ReadError> {
-    let Some(event) = reader.state_event(view, room, head.root, "m.room.server_acl", "")? else { return Ok(true) };
+    Ok(acl(reader, view, (room, head))?.allows(server))
+}
+
+/// A room's current `m.room.server_acl`; without one it lets everybody in.
+pub fn acl(reader: &Reader, view: &View<'_>, (room, head): (RoomNo, &Head)) -> Result<ServerAcl, ReadError> {
+    let Some(event) = reader.state_event(view, room, head.root, "m.room.server_acl", "")? else {
+        return Ok(ServerAcl::everybody());
+    };
     let rules = version::rules(&head.room_version);
     let pdu = rules.and_then(|rules| Pdu::from_stored(event.body.event_id, event.body.pdu, rules).ok());
     // INVARIANT: a stored event of a known version parses; whom a list lets in that can't be read is not known.
-    Ok(pdu.is_some_and(|pdu| ServerAcl::of(&pdu).allows(server)))
+    Ok(pdu.map_or_else(ServerAcl::nobody, |pdu| ServerAcl::of(&pdu)))
 }
 
 /// Whether what comes before an event is known, so that it stands somewhere in the graph.

@@ -222,6 +222,9 @@ async fn a_room_is_joined_again_after_thousands_of_members_have_come_and_gone() 
     assert!(matches!(rig.graph.receive(no, another.into()).await.unwrap(), Verdict::Accepted(_)));
     let came = server_row(&rig, no, "s3").unwrap();
     assert_eq!((came.joined_users, came.joined), (8, position));
+    // Nothing that was kept in memory of the members before is believed.
+    rig.send(no, message(ALICE, "back")).await.unwrap();
+    there.accepted(message(EVE, "welcome")).await;
 }
 
 /// A room of ours with Eve in it, who may do all that Alice may.
