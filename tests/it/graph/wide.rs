@@ -28,8 +28,9 @@ use super::{
 const VERSION: RoomVersionId = RoomVersionId::V11;
 /// Servers of those who come from elsewhere.
 const SERVERS: usize = 700;
-/// An event that nobody has.
+/// An event that nobody has, and one after it.
 const LOST: &str = "$lostlostlostlostlostlostlostlostlostlostlos";
+const LATER: &str = "$laterlaterlaterlaterlaterlaterlaterlaterlater";
 
 /// A user of one of many servers.
 pub fn someone(number: usize) -> String {
@@ -142,8 +143,8 @@ impl Elsewhere {
         [0, 2, 3].map(|index| id(&self.begin[index])).to_vec()
     }
 
-    /// Alice's join, and these members before it.
-    fn adoption(&self, members: &[Verified], more: &[Verified]) -> Adoption {
+    /// Alice's join after an event that nobody here has, and these members before it.
+    fn adoption(&self, prev: &str, members: &[Verified], more: &[Verified]) -> Adoption {
         let rules = version::rules(&VERSION).unwrap();
         let template = Template {
             room_id: Some(self.room_id.clone()),
@@ -154,7 +155,7 @@ impl Elsewhere {
             content: content(json!({"membership": "join", "members": members.len()})),
             redacts: None,
             origin_server_ts: 6,
-            prev_events: vec![lost().into()],
+            prev_events: vec![OwnedEventId::try_from(prev).unwrap().into()],
             auth_events: self.auth().into_iter().map(Into::into).collect(),
             depth: 200,
         };
@@ -177,7 +178,7 @@ async fn a_room_is_joined_again_after_thousands_of_members_have_come_and_gone() 
     let elsewhere = Elsewhere::new();
     let auth = elsewhere.auth();
     let old: Vec<_> = (0..WENT).map(|at| moves(&elsewhere.room_id, &format!("@old{at}:old"), "join", &auth)).collect();
-    let first = rig.graph.adopt(elsewhere.adoption(&old, &[])).await.unwrap();
+    let first = rig.graph.adopt(elsewhere.adoption(LOST, &old, &[])).await.unwrap();
     let no = first.room;
     assert_eq!(counted(&rig, no), (WENT + 2, 0, 102));
     rig.send(no, member(ALICE, ALICE, "leave")).await.unwrap();
@@ -189,7 +190,7 @@ async fn a_room_is_joined_again_after_thousands_of_members_have_come_and_gone() 
     });
     let came = (0..CAME).map(|at| moves(&elsewhere.room_id, &someone(at), "join", &auth));
     let members: Vec<_> = went.chain(came).collect();
-    let placed = rig.graph.adopt(elsewhere.adoption(&members, &old)).await.unwrap();
+    let placed = rig.graph.adopt(elsewhere.adoption(LATER, &members, &old)).await.unwrap();
 
     assert_eq!(placed.room, no);
     assert_eq!(counted(&rig, no), (CAME + 2, WENT, 4_902));
@@ -320,7 +321,7 @@ async fn users_of_ours_who_were_in_a_large_room_before_it_is_known_here_are_told
     let elsewhere = Elsewhere::new();
     let ours: Vec<_> =
         (0..OURS).map(|at| moves(&elsewhere.room_id, &format!("@u{at}:here"), "join", &elsewhere.auth())).collect();
-    let placed = rig.graph.adopt(elsewhere.adoption(&ours, &[])).await.unwrap();
+    let placed = rig.graph.adopt(elsewhere.adoption(LOST, &ours, &[])).await.unwrap();
     let reader = rig.graph.reader();
     assert_eq!((counted(&rig, placed.room), left_over(&rig, placed.room)), ((OURS + 2, 0, 1_102), 0));
     for at in 0..OURS {
