@@ -225,7 +225,7 @@ async fn a_room_is_joined_again_after_thousands_of_members_have_come_and_gone() 
     assert_eq!((came.joined_users, came.joined), (8, position));
     // Nothing that was kept in memory of the members before is believed.
     rig.send(no, message(ALICE, "back")).await.unwrap();
-    there.accepted(message(EVE, "welcome")).await;
+    there.accepted(draft(EVE, "m.room.message", None, json!({"body": "welcome"}))).await;
 }
 
 /// A room of ours with Eve in it, who may do all that Alice may.
