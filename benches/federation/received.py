@@ -21,20 +21,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "interop" / "federation"))
 
 import servers as homeservers  # noqa: E402
+from measure import cpu  # noqa: E402
 from peer import Servers  # noqa: E402
 
 AT_ONCE = 50
-TICK = os.sysconf("SC_CLK_TCK")
 #: Looks by which it is measured what one takes.
 LOOKS = 500
 #: The first and the longest pause between two looks whether all is there, in seconds.
 PAUSES = (0.01, 0.2)
-
-
-def cpu(pid):
-    """Seconds of CPU of a process."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 def look(client, room):

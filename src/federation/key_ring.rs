@@ -140,8 +140,8 @@ impl Keys {
         Self(Arc::new(Inner { identity, own_name, notaries, store, clock, fetcher }))
     }
 
-    /// Looks keys up: first in the store, then by asking their servers, many at once, then by asking the notaries; two minutes for
-    /// each of these. What can't be had by then is not in the set.
+    /// Looks keys up: first in the store, then by asking their servers, many at once and in the order in which they are wanted,
+    /// then by asking the notaries; two minutes for each of these. What can't be had by then is not in the set.
     ///
     /// # Errors
     /// Only when the store can't be read.
@@ -151,7 +151,9 @@ impl Keys {
         if missing.is_empty() {
             return Ok(set);
         }
-        let servers: BTreeSet<&OwnedServerName> = missing.iter().map(|wanted| &wanted.server).collect();
+        let mut seen = BTreeSet::new();
+        let servers: Vec<&OwnedServerName> =
+            missing.iter().map(|wanted| &wanted.server).filter(|server| seen.insert(*server)).collect();
         let asked =
             stream::iter(servers).for_each_concurrent(SERVERS_AT_ONCE, |server| self.0.fetcher.fetch(server).map(drop));
         // Who has not answered by then is a matter for the notaries. What is on its way is kept when it comes.

@@ -1,6 +1,6 @@
 //! Checking what other servers say that somebody has signed, many events at once.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use ruma::ServerName;
 
@@ -48,7 +48,8 @@ impl Keys {
         Ok(verify::is_signed_by(pdu, rules, server, &keys.valid_at(needed_at(pdu, rules))))
     }
 
-    /// Each key once. One that was valid at the latest of several times was valid at all of them; a time at which no key
+    /// Each key once, those first that the most events need: where many servers are gone, the others are not to wait for
+    /// them. One that was valid at the latest of several times was valid at all of them; a time at which no key
     /// can be known to be valid is left out, so that an event of that time does not hide what the others need.
     fn wanted_by_all(&self, pdus: &[Pdu], rules: &Rules) -> Vec<Wanted> {
         let latest = self.latest_time();
@@ -56,11 +57,14 @@ impl Keys {
         // An event that names no servers is refused when it is checked, for the same reason.
         for one in pdus.iter().flat_map(|pdu| wanted_by(pdu, rules).unwrap_or_default()) {
             if one.at.is_none_or(|at| at <= latest) {
-                let at = wanted.entry((one.server, one.key_id)).or_insert(one.at);
+                let (at, count) = wanted.entry((one.server, one.key_id)).or_insert((one.at, 0_usize));
                 *at = one.at.max(*at);
+                *count = count.saturating_add(1);
             }
         }
-        wanted.into_iter().map(|((server, key_id), at)| Wanted { server, key_id, at }).collect()
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_by_key(|(_, (_, count))| Reverse(*count));
+        wanted.into_iter().map(|((server, key_id), (at, _))| Wanted { server, key_id, at }).collect()
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use quick_cache::sync::Cache as QuickCache;
 use ruma::{OwnedEventId, OwnedServerName};
 use tokio::sync::{Notify, mpsc};
 
@@ -34,7 +35,7 @@ use crate::{
     event::version,
     federation::{fetch::RoomRules, keys::STAGED},
     graph::{Needs, Receipt, RoomNo, SendError, Verdict},
-    store::{Batch, ReadError},
+    store::{Batch, Position, ReadError},
 };
 
 /// Events that are judged at once: as many as one commit of a room holds.
@@ -46,9 +47,23 @@ const MOMENT: u64 = 1_000;
 /// How long to wait when the store fails.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The workers that run, by room.
-#[derive(Default)]
-pub(super) struct Workers(Mutex<HashMap<RoomNo, Arc<Call>>>);
+/// Rooms of which it is remembered how far their last worker has read.
+const READ_ROOMS: usize = 10_000;
+
+/// The workers of all rooms.
+pub(super) struct Workers {
+    /// Those that run.
+    running: Mutex<HashMap<RoomNo, Arc<Call>>>,
+    /// Up to where a room's last worker has read, and left nothing: its next one begins there, as it is dear to look for rows
+    /// among many that were deleted.
+    read: QuickCache<RoomNo, Position>,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self { running: Mutex::default(), read: QuickCache::new(READ_ROOMS) }
+    }
+}
 
 /// Tells a worker that there is more to do.
 #[derive(Default)]
@@ -64,20 +79,22 @@ impl Inbox {
             // The rooms are looked through soon.
             return;
         }
-        let mut workers = self.0.workers.0.lock();
-        if let Some(call) = workers.get(&no) {
+        let mut running = self.0.workers.running.lock();
+        if let Some(call) = running.get(&no) {
             call.is_new.store(true, Ordering::Release);
             call.notify.notify_one();
             return;
         }
         let call = Arc::new(Call::default());
-        workers.insert(no, Arc::clone(&call));
+        running.insert(no, Arc::clone(&call));
         let worker = Worker {
             inbox: self.clone(),
             no,
             call,
             items: BTreeMap::new(),
-            last: None,
+            last: self.0.workers.read.get(&no).map(|through| (through, u32::MAX)),
+            read_through: None,
+            leaves_rows: false,
             done: mpsc::unbounded_channel(),
             busy: HashSet::new(),
             checking: HashSet::new(),
@@ -95,8 +112,12 @@ struct Worker {
     call: Arc<Call>,
     /// All that is staged in the room, as far as it was read.
     items: BTreeMap<At, Item>,
-    /// The last row that was read.
+    /// The last row that was read, or where to begin.
     last: Option<At>,
+    /// Whatever was staged up to this commit has been read.
+    read_through: Option<Position>,
+    /// Rows could not be deleted: they are read again after the next start, or when the house is kept.
+    leaves_rows: bool,
     done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
     /// Servers of whose events one is being fetched for.
     busy: HashSet<OwnedServerName>,
@@ -113,7 +134,7 @@ impl Drop for Worker {
     /// After a panic, or when the server stops: a next one may begin.
     fn drop(&mut self) {
         if !self.is_over {
-            self.inbox.0.workers.0.lock().remove(&self.no);
+            self.inbox.0.workers.running.lock().remove(&self.no);
         }
     }
 }
@@ -152,9 +173,13 @@ impl Worker {
 
     /// The worker is over if nothing is left.
     fn leave(&mut self) -> bool {
-        let mut workers = self.inbox.0.workers.0.lock();
+        let workers = &self.inbox.0.workers;
+        let mut running = workers.running.lock();
         if self.items.is_empty() && !self.call.is_new.load(Ordering::Acquire) {
-            workers.remove(&self.no);
+            running.remove(&self.no);
+            if let Some(through) = self.read_through.filter(|_| !self.leaves_rows) {
+                workers.read.insert(self.no, through);
+            }
             self.inbox.0.early.forget(self.no);
             self.is_over = true;
         }
@@ -212,12 +237,10 @@ impl Worker {
             let (no, last) = (self.no, self.last);
             let page = self.inbox.0.store.read(move |view| {
                 let span = STAGED.span(&(no,));
-                view.scan(
-                    &if let Some((position, index)) = last { span.after(&(no, position, index)) } else { span },
-                    PAGE,
-                )
+                let span = if let Some((position, index)) = last { span.after(&(no, position, index)) } else { span };
+                Ok::<_, ReadError>((view.scan(&span, PAGE)?, view.horizon()))
             });
-            let page = page.await?;
+            let (page, horizon) = page.await?;
             let mut unreadable = Vec::new();
             for ((_, position, index), row) in page.rows {
                 let at = (position, index);
@@ -229,6 +252,7 @@ impl Worker {
             }
             self.delete(&unreadable).await;
             if !page.more {
+                self.read_through = Some(horizon);
                 return Ok(());
             }
         }
@@ -375,6 +399,7 @@ impl Worker {
         }
         // Lost, they are only judged again.
         if let Err(error) = self.inbox.0.store.commit_lazy(batch).await {
+            self.leaves_rows = true;
             tracing::debug!(%error, "judged events stay staged");
         }
     }

@@ -108,6 +108,33 @@ async fn ten_thousand_unknown_servers_are_not_asked_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_room_may_have_more_servers_than_wait_to_be_asked() {
+    let network = Network::default();
+    let server = alone(&network);
+    let peers: Vec<Peer> = (0..1_000).map(|at| Peer::new(&format!("s{at}.x"), 1, "k")).collect();
+    peers.iter().for_each(|peer| peer.publish(&network, START + DAY));
+    let of_all: Vec<Wanted> = peers.iter().map(|peer| wanted(peer.name.as_str(), "ed25519:k", None)).collect();
+    let set = server.app().federation.keys().look_up(&of_all).await.unwrap();
+    assert!(set.valid_at(None).values().all(|keys| keys.contains_key("ed25519:k")));
+    assert_eq!((set.valid_at(None).len(), network.sent().len()), (1_000, 1_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_that_are_gone_do_not_hide_the_one_that_has_signed_the_most() {
+    let network = Network::default();
+    let (server, alive) = (alone(&network), Peer::new("z.x", 1, "k"));
+    alive.publish(&network, START + DAY);
+    let gone = (0..1_000).map(|at| Peer::new(&format!("s{at}.silent"), 1, "k"));
+    let mut events: Vec<Pdu> = gone.map(|peer| event(&peer, &RoomVersionId::V11, START)).collect();
+    events.extend([START, START + 1].map(|at| event(&alive, &RoomVersionId::V11, at)));
+    let started = tokio::time::Instant::now();
+    let verified = server.app().federation.keys().verify(events, rules(&RoomVersionId::V11).unwrap()).await.unwrap();
+    assert_eq!(verified.iter().map(Result::is_ok).filter(|holds| *holds).count(), 2);
+    assert!(verified.iter().rev().take(2).all(Result::is_ok));
+    assert!(started.elapsed() <= Duration::from_secs(121), "two minutes for those that do not answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_lying_server_says_of_its_keys_is_not_believed() {
     let network = Network::default();
     let (server, peer, liar) = (alone(&network), Peer::new("p.q", 1, "k"), Peer::new("li.ar", 2, "k"));
