@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     keys::CURSOR,
-    log::{self, Entry, Ring},
+    log::{self, Ring, Row},
     maintenance::log_begins_after,
     rows::Cursor,
 };
@@ -41,7 +41,7 @@ pub trait Follower: Send + Sync {
     ///
     /// # Errors
     /// The same rows come again later.
-    fn follow(&self, rows: &[(Position, Entry)]) -> impl Future<Output = Result<(), FollowError>> + Send;
+    fn follow(&self, rows: &[Row]) -> impl Future<Output = Result<(), FollowError>> + Send;
 
     /// Up to where all is done for good, once the rows through `through` have been handed over: there the cursor may stand.
     /// A follower whose work goes on behind [`Follower::follow`] says less.
@@ -117,8 +117,7 @@ pub async fn step(store: &Store, follower: &impl Follower) -> Result<bool, Follo
         store.commit(batch).await?;
         return Ok(true);
     };
-    let Some((last, _)) = rows.last() else { return Ok(false) };
-    let last = *last;
+    let Some(last) = rows.last().map(|row| row.position) else { return Ok(false) };
     follower.follow(&rows).await?;
     move_cursor(&mut batch, name, Some(at), last);
     // Losing it is only repeated work.
@@ -137,9 +136,9 @@ pub async fn run(store: &Store, ring: &Ring, clock: &Clock, follower: &impl Foll
     loop {
         let rows = next(store, ring, read).await?;
         match rows.last() {
-            Some((last, _)) => {
+            Some(last) => {
                 follower.follow(&rows).await?;
-                read = *last;
+                read = last.position;
             }
             None => tokio::select! {
                 () = ring.news_after(read) => {}
@@ -192,7 +191,7 @@ async fn begin(store: &Store, follower: &impl Follower) -> Result<Cursor, Follow
     Ok(moved)
 }
 
-async fn next(store: &Store, ring: &Ring, after: Position) -> Result<Vec<(Position, Entry)>, ReadError> {
+async fn next(store: &Store, ring: &Ring, after: Position) -> Result<Vec<Row>, ReadError> {
     match ring.next(after, STEP) {
         Some(rows) => Ok(rows),
         None => store.read(move |view| whole_commits(view, after)).await.map(|(rows, _)| rows),
@@ -201,17 +200,18 @@ async fn next(store: &Store, ring: &Ring, after: Position) -> Result<Vec<(Positi
 
 /// The next rows behind a position, and whether there are more. A cursor stands between commits, so one that is cut off by
 /// the end of a page waits for the next page, unless it is all that the page holds.
-fn whole_commits(view: &View<'_>, after: Position) -> Result<(Vec<(Position, Entry)>, bool), ReadError> {
+fn whole_commits(view: &View<'_>, after: Position) -> Result<(Vec<Row>, bool), ReadError> {
     let mut limit = STEP;
     loop {
         let page = log::page(view, after, limit)?;
-        let mut rows: Vec<_> = page.rows.into_iter().map(|((position, _), entry)| (position, entry)).collect();
-        let (first, last) = (rows.first().map(|row| row.0), rows.last().map(|row| row.0));
+        let rows = page.rows.into_iter().map(|((position, _), entry)| Row { position, entry, glance: None });
+        let mut rows: Vec<Row> = rows.collect();
+        let (first, last) = (rows.first().map(|row| row.position), rows.last().map(|row| row.position));
         if !page.more {
             return Ok((rows, false));
         }
         if first != last {
-            rows.retain(|(position, _)| Some(*position) != last);
+            rows.retain(|row| Some(row.position) != last);
             return Ok((rows, true));
         }
         limit *= 2;
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        graph::log::{Stream, record},
+        graph::log::{Entry, Stream, record},
         store::engine::memory::Memory,
     };
 
@@ -244,8 +244,8 @@ mod tests {
             *self.bootstraps.lock() += 1;
             Ok(())
         }
-        async fn follow(&self, rows: &[(Position, Entry)]) -> Result<(), FollowError> {
-            self.seen.lock().extend(rows.iter().map(|(_, entry)| entry.reference));
+        async fn follow(&self, rows: &[Row]) -> Result<(), FollowError> {
+            self.seen.lock().extend(rows.iter().map(|row| row.entry.reference));
             if *self.fails.lock() { Err(FollowError::Work("failed".to_owned())) } else { Ok(()) }
         }
     }

@@ -67,6 +67,7 @@ impl fmt::Debug for Graph {
 impl Graph {
     /// A graph over `store`. Lanes run as tasks of `tasks`.
     pub fn new(store: &Store, tasks: &Tasks, clock: &Clock, random: &Random, settings: Settings) -> Self {
+        let ring = Ring::following(store, &settings.server_name, Ring::CAPACITY);
         let env = Arc::new(Env {
             server_name: settings.server_name,
             key: settings.key,
@@ -78,7 +79,7 @@ impl Graph {
         Self(Arc::new(Inner {
             lanes: Lanes::new(Arc::clone(&env), store.clone(), tasks.clone()),
             adopting: Adopting::default(),
-            ring: Ring::following(store, Ring::CAPACITY),
+            ring,
             store: store.clone(),
             tasks: tasks.clone(),
             env,

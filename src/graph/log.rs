@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use tokio::sync::watch;
 
 use super::{
@@ -214,10 +214,35 @@ pub fn page(view: &View<'_>, after: Position, limit: usize) -> Result<Page<(Posi
     view.scan(&LOG.span(&()).after(&(after,)).through(&(view.horizon(),)), limit)
 }
 
+/// A row of the log, as followers get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The commit.
+    pub position: Position,
+    /// What it says.
+    pub entry: Entry,
+    /// Of an event that was committed a short time ago, what is known without a look at the store.
+    pub glance: Option<Glance>,
+}
+
+/// What can be known of an event at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// It is for us to send to other servers.
+    pub relay: bool,
+    /// Its sender is a user of this server.
+    pub is_own: bool,
+    /// It is a state event.
+    pub is_state: bool,
+    /// The current state once it is in.
+    pub root_after: Root,
+}
+
 /// The youngest part of the log, in memory.
 #[derive(Debug)]
 pub struct Ring {
-    rows: RwLock<VecDeque<(Position, Entry)>>,
+    own: OwnedServerName,
+    rows: RwLock<VecDeque<Row>>,
     /// Every row behind this position is in `rows`.
     complete_after: AtomicU64,
     capacity: usize,
@@ -229,9 +254,10 @@ impl Ring {
     /// Rows that are kept: some hours of a busy server, about 10 MB.
     pub const CAPACITY: usize = 100_000;
 
-    /// A ring that fills from now on with what `store` commits.
-    pub fn following(store: &Store, capacity: usize) -> Arc<Self> {
+    /// A ring of the server `own` that fills from now on with what `store` commits.
+    pub fn following(store: &Store, own: &ServerName, capacity: usize) -> Arc<Self> {
         let ring = Arc::new(Self {
+            own: own.to_owned(),
             rows: RwLock::default(),
             complete_after: AtomicU64::new(u64::MAX),
             capacity,
@@ -248,12 +274,18 @@ impl Ring {
         let mut rows = self.rows.write();
         for touch in &published.touches {
             if let Some(touch) = touch.downcast_ref::<Touch>() {
-                rows.push_back((touch.position, touch.entry.clone()));
+                let glance = touch.delivery.as_deref().map(|delivery| Glance {
+                    relay: delivery.meta.relay,
+                    is_own: delivery.event.sender.server_name() == self.own,
+                    is_state: delivery.event.state_key.is_some(),
+                    root_after: delivery.root_after,
+                });
+                rows.push_back(Row { position: touch.position, entry: touch.entry.clone(), glance });
             }
         }
         while rows.len() > self.capacity {
-            let Some((dropped, _)) = rows.pop_front() else { break };
-            self.complete_after.fetch_max(dropped.0, Ordering::AcqRel);
+            let Some(dropped) = rows.pop_front() else { break };
+            self.complete_after.fetch_max(dropped.position.0, Ordering::AcqRel);
         }
         drop(rows);
         if !published.touches.is_empty() {
@@ -269,24 +301,24 @@ impl Ring {
 
     /// All rows behind `position` that were published so far; `None` when the ring does not reach back so far, and the
     /// stored log must be read ([`page`]).
-    pub fn since(&self, position: Position) -> Option<Vec<(Position, Entry)>> {
+    pub fn since(&self, position: Position) -> Option<Vec<Row>> {
         let rows = self.rows.read();
         if position.0 < self.complete_after.load(Ordering::Acquire) {
             return None;
         }
-        let start = rows.partition_point(|(at, _)| *at <= position);
+        let start = rows.partition_point(|row| row.position <= position);
         Some(rows.range(start..).cloned().collect())
     }
 
     /// Whole commits behind `position`, of about `limit` rows; `None` as for [`Ring::since`].
-    pub fn next(&self, position: Position, limit: usize) -> Option<Vec<(Position, Entry)>> {
+    pub fn next(&self, position: Position, limit: usize) -> Option<Vec<Row>> {
         let rows = self.rows.read();
         if position.0 < self.complete_after.load(Ordering::Acquire) {
             return None;
         }
-        let start = rows.partition_point(|(at, _)| *at <= position);
-        let last = rows.range(start..).take(limit).next_back().map(|(at, _)| *at);
-        Some(rows.range(start..).take_while(|(at, _)| Some(*at) <= last).cloned().collect())
+        let start = rows.partition_point(|row| row.position <= position);
+        let last = rows.range(start..).take(limit).next_back().map(|row| row.position);
+        Some(rows.range(start..).take_while(|row| Some(row.position) <= last).cloned().collect())
     }
 }
 
@@ -312,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_recorded_is_in_the_log_in_the_ring_and_told() {
         let store = Store::open(Memory::new());
-        let ring = Ring::following(&store, 3);
+        let ring = Ring::following(&store, ruma::server_name!("a.b"), 3);
         let mut batch = Batch::new();
         record(&mut batch, Entry::user(Stream::Device, &user("@a:b")));
         record(&mut batch, Entry::user(Stream::Token, &user("@a:b")));
@@ -321,7 +353,7 @@ mod tests {
         record(&mut batch, Entry::room(Stream::Receipt, RoomNo(1)));
         let second = store.commit(batch).await.unwrap().unwrap();
 
-        let streams = |rows: Vec<(Position, Entry)>| rows.into_iter().map(|row| row.1.stream).collect::<Vec<_>>();
+        let streams = |rows: Vec<Row>| rows.into_iter().map(|row| row.entry.stream).collect::<Vec<_>>();
         assert_eq!(streams(ring.since(Position::ZERO).unwrap()), [Stream::Device, Stream::Token, Stream::Receipt]);
         assert_eq!(streams(ring.since(first).unwrap()), [Stream::Receipt]);
         assert!(ring.since(second).unwrap().is_empty());

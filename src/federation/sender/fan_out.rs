@@ -11,14 +11,15 @@ use tokio::time::Instant;
 use super::{
     Inner, Sender, State,
     catch_up::{membership_of, takes_leave},
+    known::Present,
     queue::Item,
 };
 use crate::{
     federation::keys::{DESTINATION, DestinationRow, OUTSIDE},
     graph::{
-        Event, Reader, RoomNo, RoomServer, Seq, StateKey, Status,
+        Event, Reader, RoomNo, RoomServer, Root, Seq, StateKey, Status,
         follower::{FollowError, Follower, cursor},
-        log::{Entry, Stream, Subject},
+        log::{Row, Stream, Subject},
     },
     rooms::receipts,
     store::{Batch, Position, ReadError, View},
@@ -40,6 +41,8 @@ struct Found {
     outside: Vec<(OwnedServerName, Item)>,
     /// Rooms in which users of ours have read, since when, and the servers there.
     receipts: Vec<(RoomNo, Position, Vec<OwnedServerName>)>,
+    /// The servers that are in rooms now, by their current state.
+    known: Vec<(RoomNo, Root, Present)>,
 }
 
 impl Follower for FanOut {
@@ -88,17 +91,30 @@ impl Follower for FanOut {
         Ok(())
     }
 
-    async fn follow(&self, rows: &[(Position, Entry)]) -> Result<(), FollowError> {
+    async fn follow(&self, rows: &[Row]) -> Result<(), FollowError> {
         let sender = &self.0.0;
         let followed = sender.state.lock().followed;
-        let Some(through) = rows.last().map(|(position, _)| *position) else { return Ok(()) };
-        let rows: Vec<(Position, Entry)> = rows
-            .iter()
-            .filter(|(position, entry)| *position > followed && matches!(entry.stream, Stream::Room | Stream::Receipt))
+        let Some(through) = rows.last().map(|row| row.position) else { return Ok(()) };
+        let new = rows.iter().filter(|row| row.position > followed);
+        let (mut events, receipts): (Vec<Row>, Vec<Row>) = new
+            .filter(|row| matches!(row.entry.stream, Stream::Room | Stream::Receipt))
             .cloned()
-            .collect();
-        let (reader, own) = (sender.reader.clone(), sender.servers.own.clone());
-        let found = sender.store.read(move |view| find(&reader, view, &own, &rows)).await?;
+            .partition(|row| row.entry.stream == Stream::Room);
+        let addressed = sender.known.address(&events);
+        if addressed.is_some() {
+            events.clear();
+        }
+        let mut found = Found::default();
+        if !events.is_empty() || !receipts.is_empty() {
+            let (reader, own) = (sender.reader.clone(), sender.servers.own.clone());
+            found = sender.store.read(move |view| find(&reader, view, &own, (&events, &receipts))).await?;
+        }
+        for (item, servers) in addressed.into_iter().flatten() {
+            found.add((item, Vec::new()), &servers);
+        }
+        for (room, root, servers) in std::mem::take(&mut found.known) {
+            sender.known.keep(room, root, servers);
+        }
         let (kept, batch) = sender.queue(found);
         if !kept.is_empty() {
             // The cursor goes on without servers that fail, and no row of theirs says this. It waits while nothing does.
@@ -119,6 +135,19 @@ impl Follower for FanOut {
         let state = self.0.0.state.lock();
         let held = state.destinations.values().filter_map(super::Destination::holds).min();
         held.map_or(through, |held| Position(held.0.saturating_sub(1)).min(through))
+    }
+}
+
+impl Found {
+    /// An event for these servers but for some, by their places.
+    fn add(&mut self, (item, others): (Item, Vec<usize>), servers: &Present) {
+        match self.runs.last_mut().filter(|run| run.room == item.room && Arc::ptr_eq(&run.servers, servers)) {
+            Some(run) => run.events.push((item, others)),
+            None => {
+                let run = Run { room: item.room, servers: Arc::clone(servers), events: vec![(item, others)] };
+                self.runs.push(run);
+            }
+        }
     }
 }
 
@@ -161,7 +190,7 @@ impl Inner {
 /// many servers: they are written down once, not for each.
 struct Run {
     room: RoomNo,
-    servers: Arc<[(OwnedServerName, RoomServer)]>,
+    servers: Present,
     /// Each with those of the servers, by their places, that do not get it.
     events: Vec<(Item, Vec<usize>)>,
 }
@@ -193,19 +222,21 @@ fn after(position: Position) -> Position {
     Position(position.0.saturating_add(1))
 }
 
-fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, Entry)]) -> Result<Found, ReadError> {
+fn find(
+    reader: &Reader,
+    view: &View<'_>,
+    own: &ServerName,
+    (events, receipts): (&[Row], &[Row]),
+) -> Result<Found, ReadError> {
     let mut found = Found::default();
     let (mut wanted, mut read) = (Vec::new(), BTreeMap::new());
-    for (position, entry) in rows {
-        match (&entry.subject, entry.stream) {
-            (Subject::Room(room), Stream::Room) if entry.reference != 0 => {
-                wanted.push((*room, Seq(u32::try_from(entry.reference).unwrap_or(u32::MAX))));
-            }
-            (Subject::Room(room), Stream::Receipt) => {
-                read.entry(*room).or_insert(*position);
-            }
-            _ => {}
-        }
+    for Row { entry, .. } in events.iter().filter(|row| row.entry.reference != 0) {
+        let Subject::Room(room) = &entry.subject else { continue };
+        wanted.push((*room, Seq(u32::try_from(entry.reference).unwrap_or(u32::MAX))));
+    }
+    for Row { position, entry, .. } in receipts {
+        let Subject::Room(room) = &entry.subject else { continue };
+        read.entry(*room).or_insert(*position);
     }
     let metas = reader.metas(view, &wanted)?;
     let is_ours = |meta: &crate::graph::EventMeta| meta.relay && matches!(meta.status, Status::Accepted | Status::Held);
@@ -230,10 +261,7 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
                 *server == event.sender.server_name() || !is_for(server, row, &events, (index, position))
             });
             let others = others.map(|(place, _)| place).collect();
-            match found.runs.last_mut().filter(|run| run.room == room) {
-                Some(run) => run.events.push((item, others)),
-                None => found.runs.push(Run { room, servers: Arc::clone(&there), events: vec![(item, others)] }),
-            }
+            found.add((item, others), &there);
             let taken_back = taken_back(reader, view, event)?;
             let others = taken_back.filter(|server| *server != *own && there.iter().all(|(other, _)| other != server));
             found.outside.extend(others.map(|server| (server, item)));
@@ -249,6 +277,7 @@ fn find(reader: &Reader, view: &View<'_>, own: &ServerName, rows: &[(Position, E
             found.receipts.push((room, since, there));
         }
     }
+    found.known = servers.known()?;
     Ok(found)
 }
 
@@ -287,12 +316,23 @@ struct Servers<'a, 'v> {
     reader: &'a Reader,
     view: &'a View<'v>,
     own: &'a ServerName,
-    rooms: HashMap<RoomNo, Arc<[(OwnedServerName, RoomServer)]>>,
+    rooms: HashMap<RoomNo, Present>,
 }
 
 impl Servers<'_, '_> {
+    /// Those that are in the rooms which were read, and the states in which these are.
+    fn known(&self) -> Result<Vec<(RoomNo, Root, Present)>, ReadError> {
+        let numbers: Vec<RoomNo> = self.rooms.keys().copied().collect();
+        let heads = self.reader.heads(self.view, &numbers)?;
+        let known = numbers.into_iter().zip(heads).filter_map(|(room, head)| {
+            let there = self.rooms.get(&room)?.iter().filter(|(_, row)| row.left == RoomServer::STILL);
+            Some((room, head?.root, there.cloned().collect()))
+        });
+        Ok(known.collect())
+    }
+
     /// The other servers that are in a room, or left it at `from` or later.
-    fn of(&mut self, room: RoomNo, from: Position) -> Result<Arc<[(OwnedServerName, RoomServer)]>, ReadError> {
+    fn of(&mut self, room: RoomNo, from: Position) -> Result<Present, ReadError> {
         if let Some(there) = self.rooms.get(&room) {
             return Ok(Arc::clone(there));
         }
@@ -307,7 +347,7 @@ impl Servers<'_, '_> {
                 break;
             }
         }
-        let there: Arc<[_]> = there.into();
+        let there: Present = there.into();
         self.rooms.insert(room, Arc::clone(&there));
         Ok(there)
     }

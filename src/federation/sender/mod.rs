@@ -9,6 +9,7 @@ mod catch_up;
 mod delivery;
 mod destination;
 mod fan_out;
+mod known;
 mod queue;
 mod transaction;
 mod turns;
@@ -31,6 +32,7 @@ use tokio::{sync::Notify, time::Instant};
 use self::{
     destination::Destination,
     fan_out::FanOut,
+    known::Known,
     queue::Item,
     turns::{Class, Turns},
     typing::Announced,
@@ -82,6 +84,8 @@ pub struct Numbers {
     pub events: u64,
     /// Commits between the end of the log and what was put into queues.
     pub behind: u64,
+    /// Times that are waited for to try servers again.
+    pub timers: usize,
 }
 
 /// Sends to other servers. Cheap to clone.
@@ -100,6 +104,7 @@ struct Inner {
     tasks: Tasks,
     retries: Retries,
     state: Mutex<State>,
+    known: Known,
     announced: Mutex<Announced>,
     /// Something may be due to be sent.
     due: Notify,
@@ -149,6 +154,7 @@ impl Sender {
             tasks: tasks.clone(),
             retries,
             state: Mutex::default(),
+            known: Known::default(),
             announced: Mutex::default(),
             due: Notify::new(),
             typed: Notify::new(),
@@ -309,6 +315,7 @@ impl Sender {
             arrived: read(&self.0.arrived),
             failed: read(&self.0.failed),
             events: read(&self.0.sent_events),
+            timers: state.timers.len(),
             behind: self.0.store.horizon().0.saturating_sub(state.followed.0),
         }
     }

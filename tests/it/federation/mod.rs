@@ -1,6 +1,7 @@
 //! Tests of federation.
 
 mod discovery;
+mod first_versions;
 mod holes;
 mod https;
 mod inbound;

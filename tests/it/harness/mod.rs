@@ -116,6 +116,15 @@ impl TestServer {
         self.crash()
     }
 
+    /// The same, with another configuration.
+    pub async fn reconfigured(self, toml: &str) -> Self {
+        self.server.stop().await;
+        self.server.app().shutdown.trigger();
+        let life = (self.app().clock.clone(), self.seed + 1);
+        let config = config(self.config.server.name.as_str(), toml, |_| {});
+        Self::over(self.disk.clone(), config, life, self.network.clone())
+    }
+
     /// The same data in a new process, without anything that the old one did at its end.
     pub fn crash(self) -> Self {
         self.server.app().shutdown.trigger();

@@ -88,18 +88,25 @@ async fn endpoints_keep_to_their_budgets() {
     }
 }
 
-/// What is read, beside the request, of each event to see which other servers must hear of it.
+/// Whether other servers must hear of an event is looked up once for a room, not for each event.
 #[tokio::test]
-async fn events_of_a_room_without_other_servers_cost_few_reads_more() {
+async fn events_of_a_room_without_other_servers_cost_no_reads_more() {
     let mut costs = Vec::new();
     for federates in [false, true] {
         let (server, alice, room) = house(10, 1, federates).await;
         say(&server, &alice, &room, "warm").await;
+        let is_behind = || federates && server.app().sender.numbers().behind > 0;
+        while is_behind() {
+            tokio::task::yield_now().await;
+        }
         let before = server.waves();
         for number in 0..10 {
             say(&server, &alice, &room, &format!("event {number}")).await;
         }
+        while is_behind() {
+            tokio::task::yield_now().await;
+        }
         costs.push(server.waves() - before);
     }
-    assert!(costs[1] <= costs[0] + 40, "{costs:?}");
+    assert_eq!(costs[0], costs[1]);
 }

@@ -163,3 +163,97 @@ async fn who_is_too_slow_is_brought_up_to_date_instead() {
     assert_eq!((ids.len(), ids.last()), (2, Some(&last)));
     assert_eq!(house.numbers().waiting, 0);
 }
+
+/// Federation was off for so long that the log does not say any more what others have missed.
+#[tokio::test(start_paused = true)]
+async fn what_the_log_has_forgotten_is_made_good_by_the_last_events() {
+    let house = House::configured(RETRY, &["there", "away", "gone"]).await;
+    house.receiver("away").set(Mode::Status(500));
+    let before = house.say("before").await;
+    house.leave("gone").await;
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(house.receiver("there").event_ids(), std::slice::from_ref(&before));
+    let (taken, failing) = (house.receiver("gone").event_ids(), house.numbers().failing);
+    assert_eq!((taken.len(), failing), (1, 1));
+
+    let house = house.reconfigured("[federation]\nenabled = false").await;
+    house.say("unheard").await;
+    let last = house.say("the last").await;
+    tokio::time::sleep(9 * 86_400 * SECOND).await;
+    let house = house.reconfigured(RETRY).await;
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(house.receiver("there").event_ids(), [before, last.clone()], "it asks for what lies between");
+    assert_eq!(house.receiver("gone").event_ids(), taken, "nothing is for who is not in the room");
+
+    // Who did not answer before is still tried when its time has come, and lacks what it lacked.
+    house.receiver("away").set(Mode::Take);
+    tokio::time::sleep(120 * SECOND).await;
+    assert_eq!(house.receiver("away").event_ids(), std::slice::from_ref(&last));
+    assert_eq!((house.numbers().failing, house.numbers().active), (0, 0), "all is made good");
+    let next = house.say("next").await;
+    settle().await;
+    for name in ["there", "away"] {
+        assert_eq!(house.receiver(name).event_ids().last(), Some(&next), "{name}");
+    }
+    let count = house.receiver("there").event_ids().len();
+    let house = house.restarted().await;
+    tokio::time::sleep(5 * SECOND).await;
+    assert_eq!(house.receiver("there").event_ids().len(), count, "and only once");
+}
+
+/// What a server that does not answer costs: a row, and a time at which it is tried again.
+#[tokio::test(start_paused = true)]
+async fn dead_servers_cost_a_row_and_a_timer_each() {
+    let names: Vec<String> = (0..200).map(|number| format!("s{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (dead, alone) = (House::configured(RETRY, &names).await, House::configured(RETRY, &[]).await);
+    dead.receivers().for_each(|receiver| receiver.set(Mode::Status(502)));
+    for house in [&dead, &alone] {
+        house.say("hello").await;
+        settle().await;
+    }
+    let numbers = dead.numbers();
+    assert_eq!((numbers.failing, numbers.timers, numbers.active, numbers.on_the_way), (200, 200, 0, 0));
+    dead.receivers().for_each(|receiver| assert_eq!(receiver.tried(), 1));
+
+    let mut reads = Vec::new();
+    for house in [&dead, &alone] {
+        let before = house.server.waves();
+        house.say_all(1..=30).await;
+        tokio::task::yield_now().await;
+        reads.push(house.server.waves() - before);
+    }
+    assert_eq!(reads[0], reads[1], "a send reads the same, however many do not answer");
+    let numbers = dead.numbers();
+    assert_eq!((numbers.failing, numbers.timers, numbers.waiting), (200, 200, 0), "nothing grows");
+    assert!(dead.receivers().all(|receiver| receiver.tried() == 0), "and nobody is tried for it");
+    // Each try, and that of ever fewer.
+    let before = dead.server.waves();
+    tokio::time::sleep(3_600 * SECOND).await;
+    let tries: usize = dead.receivers().map(|receiver| receiver.tried()).sum();
+    assert!((200 * 6..=200 * 10).contains(&tries), "{tries} in the first hour");
+    let reads = dead.server.waves() - before;
+    assert!(reads <= 4 * tries as u64 + 2_000, "{reads} reads for {tries} tries");
+    assert_eq!(dead.numbers().timers, 200);
+    let dead = dead.crashed();
+    settle().await;
+    assert_eq!((dead.numbers().failing, dead.numbers().timers), (200, 200), "each has its row");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_reads_the_same_however_many_servers_hear_of_it() {
+    let mut reads = Vec::new();
+    for count in [0, 1, 150] {
+        let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
+        let house = House::with(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        house.receivers().for_each(|receiver| receiver.set(Mode::Never));
+        house.say("warm").await;
+        settle().await;
+        let before = house.server.waves();
+        house.say_all(1..=20).await;
+        settle().await;
+        reads.push(house.server.waves() - before);
+        assert_eq!(house.numbers().waiting, 21 * count, "each for each");
+    }
+    assert!(reads.iter().all(|count| *count == reads[0]), "{reads:?}");
+}

@@ -187,8 +187,7 @@ impl House {
 
     pub async fn configured(toml: &str, names: &[&str]) -> Self {
         let network = Network::default();
-        let toml = format!("[registration]\nmode = \"open\"\n{toml}");
-        let server = TestServer::in_network(&network, "here.org", &toml);
+        let server = TestServer::in_network(&network, "here.org", &configuration(toml));
         let alice = server.register_user("alice").await;
         let room_id = create_room(&server, &alice).await;
         let room = server.app().graph.room_no(&RoomId::parse(&room_id).unwrap()).await.unwrap().unwrap();
@@ -347,6 +346,12 @@ impl House {
         Self { server: self.server.restart().await, ..self }
     }
 
+    /// The same, with another configuration.
+    pub async fn reconfigured(self, toml: &str) -> Self {
+        let server = self.server.reconfigured(&configuration(toml)).await;
+        Self { server, ..self }
+    }
+
     /// The same after a crash.
     pub fn crashed(self) -> Self {
         Self { server: self.server.crash(), ..self }
@@ -365,6 +370,10 @@ impl House {
         });
         peer.get(&self.server, "/_matrix/federation/v1/query/profile?user_id=%40alice%3Ahere.org").await.ok();
     }
+}
+
+fn configuration(toml: &str) -> String {
+    format!("[registration]\nmode = \"open\"\n{toml}")
 }
 
 async fn create_room(server: &TestServer, creator: &TestUser) -> String {
