@@ -141,6 +141,7 @@ class Servers:
         self.transactions = 0
         self.loop = asyncio.new_event_loop()
         self.listeners = {}
+        self.connections = collections.defaultdict(set)
         ready = threading.Event()
 
         async def listen():
@@ -163,7 +164,8 @@ class Servers:
         async def close():
             for name in names:
                 self.listeners[name].close()
-                self.listeners[name].close_clients()
+                for writer in self.connections[name]:
+                    writer.transport.abort()
 
         asyncio.run_coroutine_threadsafe(close(), self.loop).result(60)
 
@@ -183,6 +185,7 @@ class Servers:
 
     def handler(self, name):
         async def serve(reader, writer):
+            self.connections[name].add(writer)
             try:
                 while head := await reader.readuntil(b"\r\n\r\n"):
                     request, *lines = head.decode("latin-1").split("\r\n")
@@ -197,6 +200,7 @@ class Servers:
             except (asyncio.IncompleteReadError, OSError):
                 pass
             finally:
+                self.connections[name].discard(writer)
                 writer.close()
 
         return serve
