@@ -233,7 +233,7 @@ async fn dead_servers_cost_a_row_and_a_timer_each() {
     let tries: usize = dead.receivers().map(|receiver| receiver.tried()).sum();
     assert!((200 * 6..=200 * 10).contains(&tries), "{tries} in the first hour");
     let reads = dead.server.waves() - before;
-    assert!(reads <= 4 * tries as u64 + 2_000, "{reads} reads for {tries} tries");
+    assert!(reads <= 8 * tries as u64 + 200, "{reads} reads for {tries} tries");
     assert_eq!(dead.numbers().timers, 200);
     let dead = dead.crashed();
     settle().await;
