@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from urllib.parse import quote
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -30,10 +31,11 @@ class House:
     """A Myelin with a user in a room of other servers, and in one without any."""
 
     def __init__(self, binary, folder, authority, count, **environment):
+        # First, so that none of them takes a port that is meant for Myelin.
+        self.others = Servers(authority, count + 1)
         self.metrics_port = interop.free_port()
         self.server = homeservers.Myelin(binary, folder, authority)
         self.server.environment |= {"MYELIN_LISTENERS_METRICS": f"127.0.0.1:{self.metrics_port}", **environment}
-        self.others = Servers(authority, count + 1)
         self.server.start()
         self.pid = self.server.process.pid
         account = interop.register(self.server.port, "alice")
@@ -49,8 +51,6 @@ class House:
 
     def metrics(self):
         """All numbers by their names."""
-        import urllib.request
-
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=60).read().decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
