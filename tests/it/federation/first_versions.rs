@@ -148,7 +148,7 @@ async fn we_invite_them_into_rooms_of_the_first_versions_only() {
             assert_eq!(signed["signatures"].as_object().unwrap().len(), 2, "version {room_version}");
         } else {
             assert!(answer.status >= 400 && stands.is_none(), "version {room_version}: {answer:?}");
-            assert_eq!(asked, [json!({}); 0], "its events can't be told by that endpoint");
+            assert!(asked.is_empty(), "its events can't be told by that endpoint: {asked:?}");
         }
     }
 }
