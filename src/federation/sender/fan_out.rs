@@ -267,7 +267,7 @@ fn find(
             found.outside.extend(others.map(|server| (server, item)));
         }
     }
-    let through = rows.last().map(|(position, _)| *position).unwrap_or_default();
+    let through = receipts.last().map(|row| row.position).unwrap_or_default();
     for (room, since) in read {
         let told = receipts::public_between(view, &[(room, (since, through))], own, 1)?;
         if told.iter().any(|receipts| !receipts.is_empty()) {
