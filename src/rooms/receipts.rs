@@ -242,7 +242,7 @@ fn found(
 
 /// The receipts of a server's users in each of these rooms that everybody there learns of and that moved at or between these
 /// commits, in their order and in that of arrival, the last `limit` of a room: two waves. Of a room the newest
-/// [`MOST_LOOKED_AT`] are looked at.
+/// `MOST_LOOKED_AT` are looked at.
 pub fn public_between(
     view: &View<'_>,
     rooms: &[(RoomNo, (Position, Position))],

@@ -64,7 +64,7 @@ pub struct ServerAccess {
 }
 
 impl ServerAccess {
-    /// Of a server to a room. One that has left reads only what was there while it was in it: see [`Self::begins_at`].
+    /// Of a server to a room. One that has left reads only what was there while it was in it: see `begins_at`.
     pub fn to_room(
         reader: &Reader,
         view: &View<'_>,
