@@ -81,18 +81,21 @@ impl Draft<'_, '_> {
         while !open.is_empty() {
             open.sort_unstable();
             open.dedup();
-            let drafted = |seq: &u32| self.drafted(Seq(*seq)).and_then(|event| event.auth.clone());
+            let mut cited = Vec::new();
             for &seq in &open {
-                if let Some(auth) = drafted(&seq) {
-                    found.insert(seq, auth.into_iter().map(|seq| seq.0).collect());
+                if let Some(auth) = self.drafted(Seq(seq)).and_then(|event| event.auth.as_ref()) {
+                    let auth: Vec<u32> = auth.iter().map(|seq| seq.0).collect();
+                    cited.extend_from_slice(&auth);
+                    found.insert(seq, auth);
                 }
             }
             open.retain(|seq| !found.contains_key(seq));
             for some in open.chunks(TOGETHER) {
                 found.extend(rows(self.view, self.room.no, some)?);
             }
-            let cited = open.iter().filter_map(|seq| found.get(seq)).flatten().copied();
-            open = cited.filter(|seq| !graph.has(*seq) && !found.contains_key(seq)).collect();
+            cited.extend(open.iter().filter_map(|seq| found.get(seq)).flatten());
+            cited.retain(|seq| !graph.has(*seq) && !found.contains_key(seq));
+            open = cited;
         }
         // What cites something that is no state event was rejected. If it is asked for all the same, it is not there.
         let mut whole: HashSet<u32> = HashSet::with_capacity(found.len());
