@@ -243,3 +243,36 @@ async fn an_event_that_was_rejected_wrongly_is_taken_later() {
     assert_eq!((there.status(&id), there.tips(), gaps(&rig, no)), (Some(Status::Accepted), vec![id], 0));
     assert_eq!(rig.state_content(no, "m.room.topic", "").unwrap()["topic"], "on");
 }
+
+/// In a room whose auth graph is read in part: what the new event itself cites is in it, too.
+#[tokio::test]
+async fn what_a_new_event_cites_is_known_to_the_resolution_that_it_makes_necessary() {
+    let rig = Rig::new();
+    let no = shared(&rig, &RoomVersionId::V11).await;
+    for number in 0..120 {
+        rig.send(no, message(ALICE, &number.to_string())).await.unwrap();
+    }
+    let there = There { rig: &rig, no };
+    let named = |name: &str| draft(EVE, "m.room.member", Some(EVE), json!({"membership": "join", "displayname": name}));
+    let eves = || {
+        let found = rig.state(no, rig.root(no)).into_iter().find(|(key, _)| key.state_key == EVE);
+        found.unwrap().1
+    };
+    let first = there.signed(named("first"));
+    let mut auth = first.event.pdu().auth_events().to_vec();
+    auth.retain(|id| *id != eves());
+    let citing = |outlier: &Receipt| [&*auth, &[outlier.event.pdu().event_id().to_owned()]].concat();
+    let second = there.signed(named("second").by(&citing(&first)));
+    let third = named("third").by(&citing(&second));
+    let lost = there.signed(says("lost on the way").sent_by(FRED)).event.pdu().event_id().to_owned();
+    let third = there.signed(third.after(&[lost]));
+    let mut state_before: Vec<OwnedEventId> = rig.state(no, rig.root(no)).into_iter().map(|(_, id)| id).collect();
+    state_before.retain(|id| *id != eves());
+    state_before.push(second.event.pdu().event_id().to_owned());
+    for outlier in [first, second] {
+        rig.graph.receive_outlier(no, outlier).await.unwrap();
+    }
+    let verdict = rig.graph.receive(no, Receipt { state_before: Some(state_before), ..third }).await.unwrap();
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    assert_eq!(there.tips().len(), 2);
+}
