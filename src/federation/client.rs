@@ -158,8 +158,7 @@ impl Client {
         body: Vec<u8>,
         bounds: Bounds,
     ) -> Result<Bytes, ClientError> {
-        self.put_json(destination, Written { method: Method::PUT, target, body: body.into(), is_cut: false }, bounds)
-            .await
+        self.put_json(destination, (target, body), bounds, false).await
     }
 
     /// The same for an answer of which only the beginning counts: what is longer than the bounds allow is cut.
@@ -173,16 +172,17 @@ impl Client {
         body: Vec<u8>,
         bounds: Bounds,
     ) -> Result<Bytes, ClientError> {
-        self.put_json(destination, Written { method: Method::PUT, target, body: body.into(), is_cut: true }, bounds)
-            .await
+        self.put_json(destination, (target, body), bounds, true).await
     }
 
     async fn put_json(
         &self,
         destination: &ServerName,
-        written: Written<'_>,
+        (target, body): (&str, Vec<u8>),
         bounds: Bounds,
+        is_cut: bool,
     ) -> Result<Bytes, ClientError> {
+        let written = Written { method: Method::PUT, target, body: body.into(), is_cut };
         let reply = self.reply(destination, written, true, bounds).await?;
         if reply.status.is_success() { Ok(reply.body) } else { Err(refused(destination, &reply)) }
     }

@@ -11,7 +11,7 @@ use super::{
     HandshakeError, Handshakes,
     join::{raw, signed_by_both},
     resident::{ResidentError, resident},
-    stripped,
+    segment, stripped,
 };
 use crate::{
     event::{Pdu, Rules, Verified, json, version},
@@ -241,9 +241,4 @@ fn v1_body(event: &Pdu, room_state: &[Box<RawValue>]) -> Result<Vec<u8>, Handsha
     let mut body: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(event.json()).map_err(wrong)?;
     body.insert("unsigned".to_owned(), serde_json::json!({ "invite_room_state": room_state }));
     serde_json::to_vec(&body).map_err(wrong)
-}
-
-/// A segment of a path.
-pub(super) fn segment(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     HandshakeError, Handshakes,
     answer::{self, Answer},
-    invite::segment,
+    segment,
     template::Wish,
     versions,
 };

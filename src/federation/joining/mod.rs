@@ -158,6 +158,11 @@ fn versions() -> Vec<RoomVersionId> {
     version::SUPPORTED.to_vec()
 }
 
+/// A segment of a path.
+fn segment(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 impl fmt::Debug for Handshakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handshakes({:?})", self.0.federation)

@@ -113,14 +113,7 @@ fn last_arrived(
         last = rows.last().map(|(arrival, _)| *arrival);
         more = page.more && last.is_some();
     }
-    let Found { mut seen, mut limited, .. } = found;
-    limited |= more;
-    seen.reverse();
-    if let Some(hole) = hole(question, view, room, &seen)? {
-        // What was before it is found by paging back, when the hole is filled.
-        seen.drain(..hole);
-        limited = true;
-    }
+    let (seen, limited) = found.ended(question, view, room, more)?;
     let prev = match seen.first() {
         None => PageToken::end(through),
         Some(first) => before(question, view, (place, recent), &first.event, through)?,
@@ -163,13 +156,7 @@ fn deepest(
         found.limited |= live.len() < page.rows.len();
         more = page.more && from.is_some();
     }
-    let Found { mut seen, mut limited, .. } = found;
-    limited |= more;
-    seen.reverse();
-    if let Some(hole) = hole(question, view, room, &seen)? {
-        seen.drain(..hole);
-        limited = true;
-    }
+    let (mut seen, limited) = found.ended(question, view, room, more)?;
     let prev = match seen.first() {
         None => PageToken::end(through),
         Some(first) => PageToken::before(place_of(&first.event), through),
@@ -260,6 +247,25 @@ struct Found {
 }
 
 impl Found {
+    /// What was found, oldest first, and whether it is not all: there is more, or something is missing in between.
+    fn ended(
+        self,
+        question: &Question,
+        view: &View<'_>,
+        room: RoomNo,
+        more: bool,
+    ) -> Result<(Vec<Seen>, bool), ReadError> {
+        let Self { mut seen, mut limited, .. } = self;
+        limited |= more;
+        seen.reverse();
+        if let Some(hole) = hole(question, view, room, &seen)? {
+            // What was before it is found by paging back, when the hole is filled.
+            seen.drain(..hole);
+            limited = true;
+        }
+        Ok((seen, limited))
+    }
+
     fn add(&mut self, one: Option<Seen>) {
         let Some(one) = one.filter(|_| !self.limited) else { return };
         if self.seen.len() < self.limit {
